@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -49,7 +49,12 @@ class Sequences:
 
     def __post_init__(self) -> None:
         n = len(self.item_ix)
-        for name, column in (("action_ix", self.action_ix), ("time_s", self.time_s), *self.context.items()):
+        columns: dict[str, NDArray[Any]] = {
+            "action_ix": self.action_ix,
+            "time_s": self.time_s,
+            **self.context,
+        }
+        for name, column in columns.items():
             if len(column) != n:
                 raise ShapeError(f"Every column must have {n} rows like item_ix; {name} has {len(column)}.")
         if (
@@ -130,13 +135,14 @@ class Sequences:
         """Write one file a column into `folder`; the header comes last, so a cut write is not readable."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / HEADER).unlink(missing_ok=True)
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
+            "offsets": self.offsets,
             "item_ix": self.item_ix,
             "action_ix": self.action_ix,
             "time_s": self.time_s,
             **self.context,
         }
-        for name, column in (("offsets", self.offsets), *columns.items()):
+        for name, column in columns.items():
             np.save(folder / f"{name}.npy", column, allow_pickle=False)
         for name, vocabulary in (("users", self.users), ("items", self.items), ("actions", self.actions)):
             pl.DataFrame({"id": vocabulary.ids}).write_ipc(folder / f"{name}.arrow")
@@ -170,11 +176,12 @@ class Sequences:
 
         def column(name: str) -> NDArray[Any]:
             # An empty file cannot be mapped.
-            mode = "r" if header["n_events"] else None
-            return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[no-any-return]
+            mode: Literal["r"] | None = "r" if header["n_events"] else None
+            array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
+            return array
 
         def vocabulary(name: str, reserved: int) -> Vocabulary:
-            ids = pl.read_ipc(folder / f"{name}.arrow", memory_map=False).get_column("id")
+            ids = pl.read_ipc(folder / f"{name}.arrow").get_column("id")
             return Vocabulary(ids, reserved=reserved)
 
         return Sequences(

@@ -29,7 +29,8 @@ def ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int6
     lengths = stop - start
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(start - (ends - lengths), lengths)
+    rows: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(start - (ends - lengths), lengths)
+    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
