@@ -50,15 +50,20 @@ def dwell(
     """
     config = config or DwellConfig()
     if config.column:
-        log = before(events, as_of)
+        return timed(before(events, as_of), config)
+    return timed(marked(events, as_of, sessions or SessionConfig()), config).drop(STARTS, GAP_S)
+
+
+def timed(log: pl.LazyFrame, config: DwellConfig) -> pl.LazyFrame:
+    """`dwell_s` beside events that `sessions.marked` gave, or that have the column of durations."""
+    if config.column:
         require(log, config.column)
         seconds = pl.col(config.column).cast(pl.Float64)
     else:
-        log = marked(events, as_of, sessions or SessionConfig())
         # The next row's gap is null where it opens a session or belongs to another user.
         seconds = pl.col(GAP_S).shift(-1)
     known = pl.when(seconds >= 0).then(seconds.clip(upper_bound=config.cap_s)).otherwise(None)
-    return log.with_columns(known.alias(DWELL)).drop(STARTS, GAP_S, strict=False)
+    return log.with_columns(known.alias(DWELL))
 
 
 def dwell_columns() -> list[pl.Expr]:

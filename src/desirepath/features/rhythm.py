@@ -89,11 +89,17 @@ def rhythm(
     config = config or RhythmConfig()
     log = before(events, as_of)
     require(log, by)
-    clock = {f"hour_{h:02d}": hour(config.tz) == h for h in HOURS}
-    days = {f"weekday_{d}": weekday(config.tz) == d for d in WEEKDAYS}
-    hits = [rows.sum().alias(name) for name, rows in (clock | days).items()]
-    crowd = log.select(*(rows.mean().alias(f"crowd:{name}") for name, rows in (clock | days).items()))
-    own = log.filter(pl.col(by).is_not_null()).group_by(by).agg(*hits, pl.len().alias("n"))
+    clock = {f"hour_{h:02d}": pl.col("hour") == h for h in HOURS}
+    days = {f"weekday_{d}": pl.col("weekday") == d for d in WEEKDAYS}
+    own = (
+        log.filter(pl.col(by).is_not_null())
+        .select(by, hour(config.tz).alias("hour"), weekday(config.tz).alias("weekday"))
+        .group_by(by)
+        .agg(*(rows.sum().alias(name) for name, rows in (clock | days).items()), pl.len().alias("n"))
+    )
+    crowd = own.select(
+        *((pl.col(name).sum() / pl.col("n").sum()).alias(f"crowd:{name}") for name in clock | days)
+    )
     shares = [
         ((pl.col(name) + config.strength * pl.col(f"crowd:{name}")) / (pl.col("n") + config.strength)).alias(
             name

@@ -15,7 +15,7 @@ import polars as pl
 
 from desirepath.errors import ConfigError, TooLittleData
 from desirepath.features.activity import ActivityConfig, activity, rfm
-from desirepath.features.dwell import DwellConfig, dwell_by
+from desirepath.features.dwell import DwellConfig, dwell_by, dwell_columns, timed
 from desirepath.features.interests import InterestConfig, interest_summary, interests
 from desirepath.features.rates import BetaPrior, RateConfig, fit_prior, smoothed, trials
 from desirepath.features.rhythm import RhythmConfig, rhythm
@@ -71,10 +71,13 @@ def user_features(
         raise ConfigError("Interests need the items' table; pass items=.")
     parts = [activity(events, as_of, config.activity)]
     if config.sessions:
-        told = marked(events, as_of, config.sessions)
-        parts.append(told.group_by(USER).agg(session_columns()))
-    if config.dwell:
-        parts.append(dwell_by(events, as_of, config.dwell, config.sessions))
+        # Sessions and dwell need the same sort, the dearest step here: they share it.
+        told, columns = marked(events, as_of, config.sessions), session_columns()
+        if config.dwell:
+            told, columns = timed(told, config.dwell), columns + dwell_columns()
+        parts.append(told.group_by(USER).agg(columns))
+    elif config.dwell:
+        parts.append(dwell_by(events, as_of, config.dwell))
     if config.rhythm:
         parts.append(rhythm(events, as_of, config.rhythm))
     table = rfm(_joined(parts, USER, as_of))
