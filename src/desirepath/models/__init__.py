@@ -20,6 +20,10 @@ _BASELINES = {
     "popularity-7d": ("popularity", "RecentPopularity"),
     "repeat-last": ("repeat", "RepeatLast"),
     "markov": ("markov", "Markov"),
+    "item-knn": ("neighbours", "ItemKnn"),
+    "ease": ("ease", "Ease"),
+    "als": ("factorisation", "Als"),
+    "bpr": ("factorisation", "Bpr"),
 }
 
 

@@ -82,6 +82,18 @@ def history_rows(queries: Queries, n_items: int) -> tuple[NDArray[np.int64], NDA
     return rows[known], query[known]
 
 
+def history_counts(queries: Queries, n_items: int, *, binary: bool = True) -> sp.csr_array:
+    """Each history as a row of a (Q, n_items) float32 matrix of known items' counts, or of ones."""
+    rows, query = history_rows(queries, n_items)
+    matrix = sp.coo_array(
+        (np.ones(len(rows), np.float32), (query, np.asarray(queries.sequences.item_ix)[rows])),
+        shape=(len(queries), n_items),
+    ).tocsr()
+    if binary:
+        matrix.data[:] = 1.0
+    return matrix
+
+
 def interactions(train: Sequences, *, binary: bool = True, max_events: int | None = None) -> sp.csr_array:
     """A (n_users, V) float32 matrix of event counts, or of ones; reserved columns are empty.
 
@@ -117,3 +129,8 @@ def fitted(array: A | None, name: str) -> A:
     if array is None:
         raise NotFittedError(f"Model '{name}' must be fitted before it can score. Call fit(train) first.")
     return array
+
+
+def tie_break(counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(V,) at most 1e-6 and in the order of popularity: it orders ties and changes nothing else."""
+    return np.asarray(1e-6 * counts / max(counts.max(initial=0.0), 1.0), dtype=np.float32)
