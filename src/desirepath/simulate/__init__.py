@@ -1,1 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A simulated marketplace whose patterns, causes and effects are known.
+
+It writes logs of any size as a shop would have left them, and beside them the truth that was
+planted, so that whatever reads the log can be checked against it.
+"""
+
+from desirepath.simulate.market import write
+from desirepath.simulate.settings import MarketplaceConfig, bench, demo, tiny
+
+__all__ = ["MarketplaceConfig", "bench", "demo", "tiny", "write"]
