@@ -10,6 +10,7 @@ from desirepath.events.raw import (
     Understanding,
     canonical_log,
 )
+from desirepath.events.reading import read_events
 
 __all__ = [
     "ColumnChoice",
@@ -19,4 +20,5 @@ __all__ = [
     "TimeUnderstanding",
     "Understanding",
     "canonical_log",
+    "read_events",
 ]
