@@ -62,8 +62,7 @@ def draw_campaign(config: MarketplaceConfig, people: Population, shard: int) -> 
     rng = generator(config.seed, 7, shard)
     n = len(people)
     moment = sent_at(config)
-    habits = people.habits
-    segment = np.where(moment < habits.switch_us, habits.segment, habits.segment_after)
+    segment = people.segment_at(np.arange(n), moment)
     eligible = ~people.robot & (people.signup_us <= moment)
     treated = (rng.random(n) < TREATED_SHARE) & eligible
     u = rng.random(n)

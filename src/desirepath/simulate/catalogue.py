@@ -7,7 +7,7 @@ Drawn once from the configuration; every shard of users walks through the same c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -29,35 +29,31 @@ ENTITY_SHARE = 0.05
 """Share of items, besides those of the ampersand brand, whose English title holds an HTML entity."""
 
 
-class Shelves(NamedTuple):
-    """The catalogue as arrays that compiled loops read; items are numbered in shelf order."""
-
-    category: NDArray[np.int32]
-    """Category of each item; items of a category are neighbours, most popular first."""
-    starts: NDArray[np.int64]
-    """First item of each category, and the end: (categories + 1,)."""
-    popularity: NDArray[np.float64]
-    """Running sum of popularity within the category; the last entry of a category is 1."""
-    ring_next: NDArray[np.int32]
-    """Next item on the ring of the same category."""
-    ring_prev: NDArray[np.int32]
-    """Previous item on that ring."""
-    companion: NDArray[np.int32]
-    """The accessory that belongs to each item."""
-    created_us: NDArray[np.int64]
-    """When the item came into the shop, microseconds since 1970."""
-    price: NDArray[np.float64]
-    """In the shop's currency, two decimals."""
-    chain: NDArray[np.float64]
-    """Running sums of the category chain: (categories, categories)."""
+SHELVED: Final = np.dtype(
+    [
+        ("created_us", "i8"),  # when it came into the shop, microseconds since 1970
+        ("running", "f8"),  # running sum of popularity within the category; its last item has 1
+        ("price", "f8"),  # in the shop's currency, two decimals
+        ("category", "i4"),
+        ("ring_next", "i4"),  # next item on the ring of the category
+        ("ring_prev", "i4"),  # previous item on it
+        ("companion", "i4"),  # the accessory that belongs to it
+    ],
+    align=True,
+)
+"""An item as walks read it. Items are numbered in shelf order: by category, most popular first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """The items of a marketplace."""
 
-    shelves: Shelves
-    """What walks read."""
+    shelves: NDArray[np.void]
+    """Rows of SHELVED, one an item."""
+    starts: NDArray[np.int64]
+    """First item of each category, and the end: (categories + 1,)."""
+    chain: NDArray[np.float64]
+    """Running sums of the category chain: (categories, categories)."""
     table: pl.DataFrame
     """What the shop publishes, in shelf order: id, texts, category, department, brand, price, created_at."""
     truth: pl.DataFrame
@@ -123,17 +119,10 @@ def draw_catalogue(config: MarketplaceConfig) -> Catalogue:
         companion[shelf] = rng.choice(old, size=sizes[number])
     medians = np.array([entry.price for entry in CATEGORIES])
     price = np.round(medians[category] * np.exp(0.35 * rng.standard_normal(n)), 2)
-    shelves = Shelves(
-        category=category,
-        starts=starts.astype(np.int64),
-        popularity=running,
-        ring_next=ring_next,
-        ring_prev=ring_prev,
-        companion=companion,
-        created_us=created,
-        price=price,
-        chain=_running_rows(chain_chances()),
-    )
+    shelves = np.empty(n, SHELVED)
+    shelves["category"], shelves["running"] = category, running
+    shelves["ring_next"], shelves["ring_prev"], shelves["companion"] = ring_next, ring_prev, companion
+    shelves["created_us"], shelves["price"] = created, price
     names = np.array(item_names(config), dtype=object)
     table, entity = _published(config, shelves, names)
     truth = pl.DataFrame(
@@ -147,16 +136,17 @@ def draw_catalogue(config: MarketplaceConfig) -> Catalogue:
             "title_has_entity": entity,
         }
     )
-    return Catalogue(shelves=shelves, table=table, truth=truth)
+    chain = _running_rows(chain_chances())
+    return Catalogue(shelves=shelves, starts=starts.astype(np.int64), chain=chain, table=table, truth=truth)
 
 
 def _published(
-    config: MarketplaceConfig, shelves: Shelves, names: NDArray[np.object_]
+    config: MarketplaceConfig, shelves: NDArray[np.void], names: NDArray[np.object_]
 ) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
     """The public table of items, and which English titles hold an HTML entity."""
     rng = generator(config.seed, 2)
     n = len(names)
-    category = shelves.category
+    category = shelves["category"]
     noun, adjective = rng.integers(0, 3, n), rng.integers(0, len(ADJECTIVES), n)
     second, brand = rng.integers(0, len(ADJECTIVES), n), rng.integers(0, len(BRANDS), n)
     entity = rng.random(n) < ENTITY_SHARE
@@ -178,8 +168,10 @@ def _published(
             "category": words([entry.name for entry in CATEGORIES], category),
             "category_zh": words([entry.name_zh for entry in CATEGORIES], category),
             "department": words([entry.department for entry in CATEGORIES], category),
-            "price": shelves.price,
-            "created_at": pl.Series(shelves.created_us).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            "price": shelves["price"],
+            "created_at": pl.Series(shelves["created_us"])
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone("UTC"),
             "entity": entity,
         },
         schema_overrides={"created_at": TIME_DTYPE},

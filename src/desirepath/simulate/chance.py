@@ -62,10 +62,10 @@ def exponential(state: NDArray[np.uint64]) -> float:
 def drawn(state: NDArray[np.uint64], cumulative: NDArray[np.float64]) -> int:
     """An index drawn with the chances whose running sum (last entry 1) is given; for short rows."""
     u = uniform(state)
-    for index in range(cumulative.shape[0] - 1):
+    for index in range(len(cumulative) - 1):
         if u < cumulative[index]:
             return index
-    return cumulative.shape[0] - 1
+    return len(cumulative) - 1
 
 
 def scattered(numbers: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
@@ -78,4 +78,5 @@ def scattered(numbers: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64
     while math.gcd(factor, n) != 1:
         factor += 1
     shift = int(rng.integers(0, n))
-    return (numbers * np.int64(factor % max(n, 1)) + shift) % n
+    ids: NDArray[np.int64] = (numbers * np.int64(factor % n) + shift) % n
+    return ids

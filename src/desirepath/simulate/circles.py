@@ -62,24 +62,21 @@ def draw_graph(seed: int, shard: int, robot: NDArray[np.bool_]) -> Graph:
 
 
 def followers_moved(
-    graph: Graph, buyer: NDArray[np.int32], time_us: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    graph: Graph, buyer: NDArray[np.int32], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Who buys because a friend did.
 
     Args:
         graph: the edges.
         buyer: the user of each purchase.
-        time_us: its moment.
         rng: of this round.
 
     Returns:
-        For each caused purchase: the causing purchase (index into `buyer`), the user, the moment.
+        For each caused purchase: the causing purchase (index into `buyer`) and the user.
     """
     count = graph.starts[buyer + 1] - graph.starts[buyer]
     cause = np.repeat(np.arange(len(buyer)), count)
     offset = np.arange(len(cause)) - np.repeat(np.cumsum(count) - count, count)
     edge = graph.starts[buyer[cause]] + offset
     moved = rng.random(len(edge)) < graph.chance[edge]
-    cause, edge = cause[moved], edge[moved]
-    lag = (rng.exponential(LAG_S, len(edge)) * 1e6).astype(np.int64)
-    return cause, graph.user[edge], time_us[cause] + lag
+    return cause[moved], graph.user[edge[moved]]

@@ -18,8 +18,9 @@ from desirepath.simulate.files import Sheet, checked_format
 from desirepath.simulate.flaws import Layout, lay_out
 from desirepath.simulate.robots import MEAN_EVENTS
 from desirepath.simulate.settings import MarketplaceConfig
-from desirepath.simulate.shard import ROBOT, Shard, simulate_shard
+from desirepath.simulate.shard import Shard, simulate_shard
 from desirepath.simulate.tables import event_table
+from desirepath.simulate.visits import ROBOT
 from desirepath.simulate.world import SHARD_EVENTS, World, draw_world
 
 PILOT = 2**31
@@ -38,7 +39,7 @@ def paced_world(config: MarketplaceConfig) -> World:
     visits = max(0.2, wanted / 6)
     for _ in range(2):
         pilot = simulate_shard(draw_world(config, visits), PILOT, 0, n_pilot)
-        visits *= wanted * n_pilot / np.count_nonzero(pilot.origin != ROBOT)
+        visits *= wanted * n_pilot / np.count_nonzero(pilot.events["origin"] != ROBOT)
     return draw_world(config, visits)
 
 
@@ -48,7 +49,7 @@ def shards(world: World) -> Iterator[tuple[Shard, Layout]]:
     def make(number: int) -> tuple[Shard, Layout]:
         first = number * world.shard_users
         shard = simulate_shard(world, number, first, min(world.shard_users, world.config.users - first))
-        return shard, lay_out(world.config, number, shard.origin != ROBOT)
+        return shard, lay_out(world.config, number, shard.events["origin"] != ROBOT)
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, 0)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from desirepath.simulate.catalogue import Shelves
+from desirepath.simulate.catalogue import Catalogue
 from desirepath.simulate.chance import generator
 from desirepath.simulate.segments import N_CATEGORIES
 from desirepath.simulate.settings import MarketplaceConfig
@@ -69,15 +69,15 @@ class Planted(NamedTuple):
     item: NDArray[np.int32]
     action: NDArray[np.int8]
     time_us: NDArray[np.int64]
-    planting: NDArray[np.int64]
-    """Number of the planting, from 0."""
+    visit: NDArray[np.int64]
+    """Number of the planting, from 0; each is a visit of its own."""
     pattern: NDArray[np.int8]
     """Pattern of each planting: (plantings,)."""
     who: NDArray[np.int32]
     """User of each planting: (plantings,)."""
 
 
-def draw_plants(config: MarketplaceConfig, shelves: Shelves) -> Plants:
+def draw_plants(config: MarketplaceConfig, catalogue: Catalogue) -> Plants:
     """Choose the items: of the middle of the shelves, each in a category of its own within the pattern."""
     rng = generator(config.seed, 8)
     longest = max(len(template.actions) for template in TEMPLATES)
@@ -86,8 +86,8 @@ def draw_plants(config: MarketplaceConfig, shelves: Shelves) -> Plants:
     taken: set[int] = set()
     for row, template in enumerate(TEMPLATES):
         for step, category in enumerate(rng.choice(N_CATEGORIES, len(template.actions), replace=False)):
-            shelf = np.arange(shelves.starts[category], shelves.starts[category + 1])
-            shelf = shelf[shelves.created_us[shelf] < config.start_us]
+            shelf = np.arange(catalogue.starts[category], catalogue.starts[category + 1])
+            shelf = shelf[catalogue.shelves["created_us"][shelf] < config.start_us]
             shelf = shelf[len(shelf) // 2 :]
             free = [item for item in shelf[:64].tolist() if item not in taken]
             items[row, step] = rng.choice(free)
@@ -140,7 +140,7 @@ def plant(
         count += len(users)
     user, item, action, time_us, planting = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Planted(
-        user=user, item=item, action=action, time_us=time_us, planting=planting,
+        user=user, item=item, action=action, time_us=time_us, visit=planting,
         pattern=np.concatenate(patterns), who=np.concatenate(who),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ number. What happens in a visit is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +32,16 @@ ACTIVITY_SHAPE = 2.0
 """Visits of a user: Poisson with a gamma-distributed mean of this shape (times the segment's)."""
 
 
-class Habits(NamedTuple):
-    """What compiled loops read of each user of a shard."""
-
-    segment: NDArray[np.int8]
-    """Segment at the start."""
-    segment_after: NDArray[np.int8]
-    """Segment after `switch_us`; the same for those who never switch."""
-    switch_us: NDArray[np.int64]
-    """When the segment changes, microseconds since 1970; the end of the log for those who stay."""
-    favourite: NDArray[np.int8]
-    """A category of the home department that the user returns to."""
+HABIT: Final = np.dtype(
+    [
+        ("switch_us", "i8"),  # when the segment changes; the end of the log for those who stay
+        ("segment", "i1"),  # segment at the start
+        ("segment_after", "i1"),  # segment after the switch; the same for those who stay
+        ("favourite", "i1"),  # a category of the home department that the user returns to
+    ],
+    align=True,
+)
+"""What walks read of a user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +50,8 @@ class Population:
 
     first: int
     """Number of the shard's first user."""
-    habits: Habits
-    """Segment, switch and favourite."""
+    habits: NDArray[np.void]
+    """Rows of HABIT: segment, switch and favourite."""
     signup_us: NDArray[np.int64]
     """When the user signed up, a midnight; no event comes before it."""
     activity: NDArray[np.float64]
@@ -67,6 +66,13 @@ class Population:
     """Index into `words.AGE_BANDS`."""
     mobile: NDArray[np.float64]
     """Chance that a visit comes from a telephone."""
+
+    def segment_at(self, user: NDArray[np.integer], time_us: NDArray[np.int64] | int) -> NDArray[np.int8]:
+        """Segments of users (indexes in the shard) at moments."""
+        habit = self.habits[user]
+        before = time_us < habit["switch_us"]
+        segment: NDArray[np.int8] = np.where(before, habit["segment"], habit["segment_after"])
+        return segment
 
     def __len__(self) -> int:
         """Users of the shard."""
@@ -90,14 +96,13 @@ def draw_population(config: MarketplaceConfig, shard: int, first: int, n: int) -
     day = -rng.integers(0, 365, n)
     day = np.where(new, rng.integers(0, cold_day, n), day)
     day = np.where(cold, rng.integers(cold_day, config.days, n), day)
+    habits = np.empty(n, HABIT)
+    habits["segment"], habits["segment_after"] = segment, np.where(switches, other, segment)
+    habits["switch_us"] = np.where(switches, moment, config.end_us)
+    habits["favourite"] = segment * N_PER_DEPARTMENT + rng.integers(0, N_PER_DEPARTMENT, n)
     return Population(
         first=first,
-        habits=Habits(
-            segment=segment,
-            segment_after=np.where(switches, other, segment).astype(np.int8),
-            switch_us=np.where(switches, moment, config.end_us),
-            favourite=(segment * N_PER_DEPARTMENT + rng.integers(0, N_PER_DEPARTMENT, n)).astype(np.int8),
-        ),
+        habits=habits,
         signup_us=config.start_us + day * DAY_US,
         activity=rng.gamma(ACTIVITY_SHAPE, 1 / ACTIVITY_SHAPE, n) * column("activity")[segment],
         robot=robot,
@@ -119,7 +124,7 @@ def draw_moments(
     Args:
         config: sizes and calendar.
         people: the users.
-        visits_per_user: mean number of visits of a user who is there from the first day.
+        visits_per_user: mean number of visits (before the rule of at least one).
         shard: number of the shard.
 
     Returns:
@@ -127,23 +132,20 @@ def draw_moments(
     """
     rng = generator(config.seed, 4, shard)
     day_from = np.maximum(0, (people.signup_us - config.start_us) // DAY_US)
-    present = (config.days - day_from) / config.days
-    counts = np.maximum(1, rng.poisson(visits_per_user * people.activity * present))
+    pace = np.where(people.robot, 0.0, people.activity * (config.days - day_from))
+    counts = np.maximum(1, rng.poisson(visits_per_user * pace * np.count_nonzero(~people.robot) / pace.sum()))
     counts[people.robot] = 0
     user = np.repeat(np.arange(len(people), dtype=np.int32), counts)
     weights, hours = weekday_weights(), np.cumsum(hour_chances(), axis=1)
     first_weekday = (config.start_us // DAY_US + 3) % 7
     segment = np.empty(len(user), np.int8)
     day = np.empty(len(user), np.int64)
-    habits = people.habits
     open_ = np.arange(len(user))
     while len(open_):
         who = user[open_]
         day[open_] = rng.integers(day_from[who], config.days)
         noon = config.start_us + day[open_] * DAY_US + DAY_US // 2
-        segment[open_] = np.where(
-            noon < habits.switch_us[who], habits.segment[who], habits.segment_after[who]
-        )
+        segment[open_] = people.segment_at(who, noon)
         accepted = rng.random(len(open_)) < weights[segment[open_], (first_weekday + day[open_]) % 7]
         open_ = open_[~accepted]
     u = rng.random(len(user))

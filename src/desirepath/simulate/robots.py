@@ -33,8 +33,8 @@ class RobotViews(NamedTuple):
     item: NDArray[np.int32]
     action: NDArray[np.int8]
     time_us: NDArray[np.int64]
-    begins: NDArray[np.int64]
-    """First row of each burst."""
+    visit: NDArray[np.int64]
+    """Number of the burst, from 0; each is a visit of its own."""
 
 
 def robot_views(world: World, people: Population, shard: int) -> RobotViews:
@@ -55,7 +55,7 @@ def robot_views(world: World, people: Population, shard: int) -> RobotViews:
     number = np.arange(length.sum()) - np.repeat(begins, length)
     ticks = number * np.repeat(burst_period, length) * 1e6 + rng.uniform(0, 5_000, len(number))
     time_us = np.repeat(start, length) + ticks.astype(np.int64)
-    created = world.catalogue.shelves.created_us
+    created = world.catalogue.shelves["created_us"]
     old = np.flatnonzero(created < config.start_us)
     first = rng.integers(0, len(old), len(burst_user))
     return RobotViews(
@@ -63,5 +63,5 @@ def robot_views(world: World, people: Population, shard: int) -> RobotViews:
         item=old[(np.repeat(first, length) + number) % len(old)].astype(np.int32),
         action=np.full(len(number), VIEW, np.int8),
         time_us=time_us,
-        begins=begins,
+        visit=np.repeat(np.arange(len(length)), length),
     )

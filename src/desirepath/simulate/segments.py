@@ -62,27 +62,33 @@ EVEN = (1.0,) * 7
 SEGMENTS = (
     Segment(
         name="early birds", share=0.18, hour_peaks=((6.5, 1.2, 1.0), (12.5, 1.0, 0.2)), weekday=WORKDAYS,
-        activity=1.0, like=0.08, cart=0.30, buy=0.45, give_back=0.08, uplift=0.06, baseline=0.05, mobile=0.70,
+        activity=1.0,
+        like=0.08, cart=0.30, buy=0.45, give_back=0.08, uplift=0.06, baseline=0.05, mobile=0.70,
     ),
     Segment(
         name="office browsers", share=0.20, hour_peaks=((10.5, 1.5, 1.0), (15.0, 1.5, 0.8)), weekday=WORKDAYS,
-        activity=1.1, like=0.05, cart=0.25, buy=0.40, give_back=0.05, uplift=0.03, baseline=0.06, mobile=0.20,
+        activity=1.1,
+        like=0.05, cart=0.25, buy=0.40, give_back=0.05, uplift=0.03, baseline=0.06, mobile=0.20,
     ),
     Segment(
         name="bargain hunters", share=0.16, hour_peaks=((12.5, 1.0, 0.6), (19.0, 1.5, 1.0)), weekday=EVEN,
-        activity=1.2, like=0.06, cart=0.45, buy=0.55, give_back=0.15, uplift=0.14, baseline=0.04, mobile=0.55,
+        activity=1.2,
+        like=0.06, cart=0.45, buy=0.55, give_back=0.15, uplift=0.14, baseline=0.04, mobile=0.55,
     ),
     Segment(
         name="night owls", share=0.15, hour_peaks=((23.0, 1.5, 1.0), (1.0, 1.5, 0.8)), weekday=EVEN,
-        activity=1.0, like=0.14, cart=0.28, buy=0.40, give_back=0.06, uplift=-0.03, baseline=0.09, mobile=0.80,
+        activity=1.0,
+        like=0.14, cart=0.28, buy=0.40, give_back=0.06, uplift=-0.03, baseline=0.09, mobile=0.80,
     ),
     Segment(
         name="weekend families", share=0.16, hour_peaks=((10.0, 2.0, 1.0), (16.5, 2.0, 0.9)), weekday=WEEKEND,
-        activity=0.9, like=0.07, cart=0.38, buy=0.50, give_back=0.10, uplift=0.08, baseline=0.07, mobile=0.45,
+        activity=0.9,
+        like=0.07, cart=0.38, buy=0.50, give_back=0.10, uplift=0.08, baseline=0.07, mobile=0.45,
     ),
     Segment(
         name="window shoppers", share=0.15, hour_peaks=((20.5, 1.8, 1.0), (8.0, 1.0, 0.3)), weekday=EVEN,
-        activity=0.9, like=0.18, cart=0.12, buy=0.20, give_back=0.04, uplift=0.0, baseline=0.02, mobile=0.85,
+        activity=0.9,
+        like=0.18, cart=0.12, buy=0.20, give_back=0.04, uplift=0.0, baseline=0.02, mobile=0.85,
     ),
 )  # fmt: skip
 """The segments in the order of their indexes; segment s is at home in department s."""
@@ -101,13 +107,15 @@ def hour_chances() -> NDArray[np.float64]:
             away = np.minimum(away, 24 - away)
             row += weight * np.exp(-0.5 * (away / width) ** 2)
         row += 0.02 * row.sum() / 24
-    return table / table.sum(axis=1, keepdims=True)
+    chances: NDArray[np.float64] = table / table.sum(axis=1, keepdims=True)
+    return chances
 
 
 def weekday_weights() -> NDArray[np.float64]:
     """Relative activity by weekday, Monday first, largest 1: shape (segments, 7)."""
     table = np.array([segment.weekday for segment in SEGMENTS])
-    return table / table.max(axis=1, keepdims=True)
+    weights: NDArray[np.float64] = table / table.max(axis=1, keepdims=True)
+    return weights
 
 
 def interest_weights() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -117,7 +117,7 @@ def demo(*, seed: int = 0) -> MarketplaceConfig:
 
 
 def bench(n_events: int, *, lean: bool = False, seed: int = 0) -> MarketplaceConfig:
-    """A marketplace of `n_events` rows for measuring; `lean` keeps the four columns of the log that matter."""
+    """A marketplace of `n_events` rows for measuring; `lean` keeps four columns only."""
     return MarketplaceConfig(n_events=n_events, lean=lean, seed=seed)
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from desirepath.simulate.campaign import Campaign, draw_campaign
 from desirepath.simulate.chance import generator, stream_key
-from desirepath.simulate.circles import Graph, draw_graph, followers_moved
+from desirepath.simulate.circles import LAG_S, Graph, draw_graph, followers_moved
 from desirepath.simulate.patterns import Planted, holders, plant
 from desirepath.simulate.population import Population, draw_moments, draw_population
-from desirepath.simulate.robots import robot_views
+from desirepath.simulate.robots import RobotViews, robot_views
+from desirepath.simulate.scene import set_scene
 from desirepath.simulate.segments import column
 from desirepath.simulate.triggers import (
     CAMPAIGN,
@@ -31,11 +32,20 @@ from desirepath.simulate.triggers import (
     RELATED,
     SOCIAL,
 )  # fmt: skip
-from desirepath.simulate.visits import BUY, COME, GIVE_BACK, LOOK, Roots, Trail, set_scene, walk
+from desirepath.simulate.visits import (
+    BUY,
+    COME,
+    EVENT,
+    GIVE_BACK,
+    LOOK,
+    PLANTED,
+    ROBOT,
+    ROOT,
+    Trail,
+    set_scene,
+    walk,
+)  # fmt: skip
 from desirepath.simulate.world import World
-
-ORGANIC, PLANTED, ROBOT = 0, 1, 2
-"""How an event came about: by the rounds of visits, by a planted pattern, by a robot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +62,14 @@ class Shard:
     """Which patterns were planted in whom."""
     held: NDArray[np.bool_]
     """Who holds which pattern in the end: (users, patterns)."""
-    user: NDArray[np.int32]
-    """User, as index in the shard; so the other columns, one entry an event."""
-    item: NDArray[np.int32]
-    action: NDArray[np.int8]
-    time_us: NDArray[np.int64]
-    session: NDArray[np.int32]
-    """Visit, numbered by its beginning."""
-    parent: NDArray[np.int64]
-    """The event that caused this one, or -1."""
-    source: NDArray[np.int8]
-    step: NDArray[np.int8]
-    value: NDArray[np.float64]
-    page: NDArray[np.int32]
-    position: NDArray[np.int8]
-    origin: NDArray[np.int8]
-    """ORGANIC, PLANTED or ROBOT."""
-    mobile: NDArray[np.bool_]
-    """From a telephone."""
+    events: NDArray[np.void]
+    """Rows of EVENT in order of time; users as index in the shard, visits numbered by their beginning."""
     page_event: NDArray[np.int64]
     """The view of each shown page."""
     page_choice: NDArray[np.int8]
+    """Candidate shown in each slot: (pages, slots)."""
     page_clicked: NDArray[np.bool_]
+    """Which of them were clicked: (pages, slots)."""
 
 
 def simulate_shard(world: World, number: int, first: int, n_users: int) -> Shard:
@@ -85,147 +81,120 @@ def simulate_shard(world: World, number: int, first: int, n_users: int) -> Shard
     people = draw_population(config, number, first, n_users)
     graph = draw_graph(config.seed, number, people.robot)
     campaign = draw_campaign(config, people, number)
-    scene = set_scene(config, world.catalogue.shelves, world.slots, people.habits)
+    scene = set_scene(config, world.catalogue, world.slots, people.habits)
     user, moment = draw_moments(config, people, world.visits_per_user, number)
     guests = np.flatnonzero(campaign.buys).astype(np.int32)
-    roots = _joined(
+    roots = np.concatenate(
         [_roots(user, moment, COME, DIRECT), _roots(guests, campaign.moment_us[guests], BUY, CAMPAIGN)]
     )
-    rounds: list[tuple[Roots, Trail]] = []
+    trails: list[Trail] = []
+    starts: list[NDArray[np.int64]] = []
     n_events = 0
-    while len(roots.user):
-        trail = walk(scene, roots, stream_key(config.seed, 10, number, len(rounds)))
-        rounds.append((roots, trail))
-        rng = generator(config.seed, 11, number, len(rounds))
-        roots = _consequences(world, people, graph, (roots, trail, n_events), rng)
-        n_events += len(trail.item)
+    while len(roots):
+        trail = walk(scene, roots, stream_key(config.seed, 10, number, len(trails)))
+        trails.append(trail)
+        starts.append(roots["time_us"])
+        rng = generator(config.seed, 11, number, len(trails))
+        roots = _consequences(world, people, graph, (trail, n_events), rng)
+        n_events += len(trail.events)
     bought = np.zeros(n_users, np.bool_)
-    for roots, trail in rounds:
-        bought[roots.user[trail.visit[trail.action == PURCHASE]]] = True
+    for trail in trails:
+        bought[trail.events["user"][trail.events["action"] == PURCHASE]] = True
     present = np.where(people.robot, config.end_us, people.signup_us)
     planted = plant(config, world.plants, number, present, bought)
-    columns = _gathered(world, people, rounds, planted, number)
-    held = holders(columns["user"], columns["item"], columns["action"], world.plants, n_users)
-    return Shard(people=people, graph=graph, campaign=campaign, planted=planted, held=held, **columns)
+    robots = robot_views(world, people, number)
+    trail, begins = _gathered(trails, starts, planted, robots)
+    trail = _ordered(trail, begins)
+    events = trail.events
+    u = generator(config.seed, 12, number).random(len(begins))
+    events["mobile"] = u[events["visit"]] < people.mobile[events["user"]]
+    held = holders(events["user"], events["item"], events["action"], world.plants, n_users)
+    return Shard(
+        people=people, graph=graph, campaign=campaign, planted=planted, held=held, events=events,
+        page_event=trail.page_event, page_choice=trail.page_choice, page_clicked=trail.page_clicked,
+    )  # fmt: skip
 
 
-def _roots(
-    user: NDArray[np.int32],
-    time_us: NDArray[np.int64],
-    kind: int,
-    source: int,
-    item: NDArray[np.int32] | None = None,
-    parent: NDArray[np.int64] | None = None,
-) -> Roots:
-    n = len(user)
-    return Roots(
-        user=user.astype(np.int32),
-        time_us=time_us,
-        kind=np.full(n, kind, np.int8),
-        item=np.full(n, -1, np.int32) if item is None else item,
-        parent=np.full(n, -1, np.int64) if parent is None else parent,
-        source=np.full(n, source, np.int8),
-    )
-
-
-def _joined(parts: list[Roots]) -> Roots:
-    return Roots(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+def _roots(user: NDArray[Any], time_us: NDArray[Any], kind: int, source: int) -> NDArray[np.void]:
+    """Beginnings of one kind, of a wished item and without a cause."""
+    roots = np.empty(len(user), ROOT)
+    roots["user"], roots["time_us"], roots["kind"], roots["source"] = user, time_us, kind, source
+    roots["item"], roots["parent"] = -1, -1
+    return roots
 
 
 def _consequences(
-    world: World, people: Population, graph: Graph, done: tuple[Roots, Trail, int], rng: np.random.Generator
-) -> Roots:
+    world: World, people: Population, graph: Graph, done: tuple[Trail, int], rng: np.random.Generator
+) -> NDArray[np.void]:
     """The visits that follow from the purchases of a round: companions, returns, friends."""
-    roots, trail, first_event = done
-    bought = np.flatnonzero(trail.action == PURCHASE)
-    user, item, time_us = roots.user[trail.visit[bought]], trail.item[bought], trail.time_us[bought]
-    event = bought + first_event
-    habits = people.habits
-    segment = np.where(time_us < habits.switch_us[user], habits.segment[user], habits.segment_after[user])
+    trail, first_event = done
+    rows = np.flatnonzero(trail.events["action"] == PURCHASE)
+    bought = trail.events[rows]
+    user, item, time_us = bought["user"], bought["item"], bought["time_us"]
 
-    def delayed(rows: NDArray[np.bool_], mean_s: float) -> NDArray[np.int64]:
-        return time_us[rows] + (rng.exponential(mean_s, np.count_nonzero(rows)) * 1e6).astype(np.int64)
+    def following(cause: NDArray[Any], delay_s: float, kind: int, source: int) -> NDArray[np.void]:
+        moment = time_us[cause] + (rng.exponential(delay_s, len(cause)) * 1e6).astype(np.int64)
+        roots = _roots(user[cause], moment, kind, source)
+        roots["item"], roots["parent"] = item[cause], rows[cause] + first_event
+        return roots
 
-    back = rng.random(len(bought)) < PURCHASE_VIEW
-    companion = world.catalogue.shelves.companion[item[back]]
-    looks = _roots(user[back], delayed(back, PURCHASE_VIEW_S), LOOK, RELATED, companion, event[back])
-    given = rng.random(len(bought)) < column("give_back")[segment]
-    returns = _roots(
-        user[given], delayed(given, PURCHASE_RETURN_S), GIVE_BACK, DIRECT, item[given], event[given]
-    )
-    cause, moved, moment = followers_moved(graph, user, time_us, rng)
-    there = moment >= people.signup_us[moved]
-    cause, moved, moment = cause[there], moved[there], moment[there]
-    social = _roots(moved, moment, BUY, SOCIAL, item[cause], event[cause])
-    following = _joined([looks, returns, social])
-    in_time = following.time_us < world.config.end_us
-    return Roots(*(column[in_time] for column in following))
+    looks = following(np.flatnonzero(rng.random(len(rows)) < PURCHASE_VIEW), PURCHASE_VIEW_S, LOOK, RELATED)
+    looks["item"] = world.catalogue.shelves["companion"][looks["item"]]
+    chance = column("give_back")[people.segment_at(user, time_us)]
+    returns = following(np.flatnonzero(rng.random(len(rows)) < chance), PURCHASE_RETURN_S, GIVE_BACK, DIRECT)
+    cause, moved = followers_moved(graph, user, rng)
+    social = following(cause, LAG_S, BUY, SOCIAL)
+    social["user"] = moved
+    social = social[social["time_us"] >= people.signup_us[moved]]
+    roots = np.concatenate([looks, returns, social])
+    return roots[roots["time_us"] < world.config.end_us]
 
 
 def _gathered(
-    world: World, people: Population, rounds: list[tuple[Roots, Trail]], planted: Planted, number: int
-) -> dict[str, NDArray[Any]]:
-    """All events of a shard as columns in order of time, and the shown pages."""
-    parts: list[dict[str, NDArray[Any]]] = []
-    starts, pages = [], []
+    trails: list[Trail], starts: list[NDArray[np.int64]], planted: Planted, robots: RobotViews
+) -> tuple[Trail, NDArray[np.int64]]:
+    """All events of a shard in one trail, round after round, and when each visit begins."""
     n_events = n_pages = n_visits = 0
-    for roots, trail in rounds:
-        parent = np.where(trail.parent >= 0, trail.parent + n_events, -2 - trail.parent)
-        page = np.where(trail.page >= 0, trail.page + n_pages, -1)
-        parts.append(
-            {
-                "user": roots.user[trail.visit], "item": trail.item, "action": trail.action,
-                "time_us": trail.time_us, "session": trail.visit + n_visits, "parent": parent,
-                "source": trail.source, "step": trail.step, "value": trail.value, "page": page,
-                "position": trail.position, "origin": np.full(len(parent), ORGANIC, np.int8),
-            }
-        )  # fmt: skip
-        pages.append((trail.page_event + n_events, trail.page_choice, trail.page_clicked))
-        starts.append(roots.time_us)
-        n_events, n_pages = n_events + len(parent), n_pages + len(trail.page_event)
-        n_visits += len(roots.user)
-    begins = np.concatenate([[0], np.flatnonzero(np.diff(planted.planting)) + 1]) if len(planted.user) else []
-    robots = robot_views(world, people, number)
-    for extra, origin, first_rows in (
-        (planted, PLANTED, np.asarray(begins, np.int64)),
-        (robots, ROBOT, robots.begins),
-    ):
-        n = len(extra.user)
-        visit = np.zeros(n, np.int64)
-        visit[first_rows] = 1
-        parts.append(
-            {
-                "user": extra.user, "item": extra.item, "action": extra.action, "time_us": extra.time_us,
-                "session": n_visits - 1 + np.cumsum(visit), "parent": np.full(n, -1), "source": np.zeros(n, np.int8),
-                "step": np.zeros(n, np.int8), "value": np.full(n, np.nan), "page": np.full(n, -1),
-                "position": np.zeros(n, np.int8), "origin": np.full(n, origin, np.int8),
-            }
-        )  # fmt: skip
-        starts.append(extra.time_us[first_rows])
-        n_visits += len(first_rows)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return _ordered(world, people, number, columns, (np.concatenate(starts), pages))
+    starts = list(starts)
+    for trail, begins in zip(trails, starts, strict=True):
+        events = trail.events
+        parent, page = events["parent"], events["page"]
+        events["parent"] = np.where(parent >= 0, parent + n_events, -2 - parent)
+        events["page"] = np.where(page >= 0, page + n_pages, -1)
+        events["visit"] += n_visits
+        trail.page_event[:] += n_events
+        n_events, n_pages = n_events + len(events), n_pages + len(trail.page_event)
+        n_visits += len(begins)
+    parts = [trail.events for trail in trails]
+    for extra, origin in ((planted, PLANTED), (robots, ROBOT)):
+        events = np.zeros(len(extra.user), EVENT)
+        events["user"], events["item"], events["action"] = extra.user, extra.item, extra.action
+        events["time_us"], events["origin"] = extra.time_us, origin
+        events["parent"], events["page"], events["value"] = -1, -1, np.nan
+        events["visit"] = n_visits + extra.visit
+        parts.append(events)
+        begins = np.unique(extra.visit, return_index=True)[1]
+        starts.append(extra.time_us[begins])
+        n_visits += len(begins)
+    whole = Trail(
+        np.concatenate(parts),
+        np.concatenate([trail.page_event for trail in trails]),
+        np.concatenate([trail.page_choice for trail in trails]),
+        np.concatenate([trail.page_clicked for trail in trails]),
+    )
+    return whole, np.concatenate(starts)
 
 
-def _ordered(
-    world: World, people: Population, number: int, columns: dict[str, NDArray[Any]], beside: tuple[Any, Any]
-) -> dict[str, NDArray[Any]]:
-    """Sort the events by time, renumber what points at them, and give each visit a device."""
-    starts, pages = beside
-    order = np.argsort(columns["time_us"], kind="stable")
+def _ordered(trail: Trail, begins: NDArray[np.int64]) -> Trail:
+    """The same events in order of time and visits in order of their beginning."""
+    order = np.argsort(trail.events["time_us"], kind="stable")
     place = np.empty(len(order) + 1, np.int64)
     place[order] = np.arange(len(order))
     place[-1] = -1
-    visit_order = np.argsort(starts, kind="stable")
-    visit_place = np.empty(len(starts), np.int32)
-    visit_place[visit_order] = np.arange(len(starts), dtype=np.int32)
-    columns = {name: column[order] for name, column in columns.items()}
-    columns["parent"] = place[columns["parent"]]
-    columns["page"] = columns["page"].astype(np.int32)
-    columns["session"] = visit_place[columns["session"]]
-    u = generator(world.config.seed, 12, number).random(len(starts))[columns["session"]]
-    columns["mobile"] = u < people.mobile[columns["user"]]
-    columns["page_event"] = place[np.concatenate([page[0] for page in pages])]
-    columns["page_choice"] = np.concatenate([page[1] for page in pages])
-    columns["page_clicked"] = np.concatenate([page[2] for page in pages])
-    return columns
+    visit_order = np.argsort(begins, kind="stable")
+    visit_place = np.empty(len(begins), np.int32)
+    visit_place[visit_order] = np.arange(len(begins), dtype=np.int32)
+    events = trail.events[order]
+    events["parent"] = place[events["parent"]]
+    events["visit"] = visit_place[events["visit"]]
+    return trail._replace(events=events, page_event=place[trail.page_event])

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.schema import ITEM
-from desirepath.simulate.catalogue import Shelves
+from desirepath.simulate.catalogue import Catalogue
 from desirepath.simulate.chance import generator
 from desirepath.simulate.segments import N_CATEGORIES, N_PER_DEPARTMENT, N_SEGMENTS, SEGMENTS
 from desirepath.simulate.settings import MarketplaceConfig
@@ -50,26 +50,26 @@ class Slots(NamedTuple):
     """Chance of a click once shown, by segment: (segments, c, p, m)."""
 
 
-def draw_slots(config: MarketplaceConfig, shelves: Shelves) -> Slots:
+def draw_slots(config: MarketplaceConfig, catalogue: Catalogue) -> Slots:
     """The policy of a marketplace: softmax of a random score, mixed with a uniform share.
 
     `propensity = 0.8 * softmax(1.2 z) + 0.2 / 8`, z standard normal; the chance of a click is
     `examined(p) * quality * (1 at home, 0.35 away)` with quality even between 0.05 and 0.45.
     """
-    rng = generator(config.seed, 5)
+    rng, shelves = generator(config.seed, 5), catalogue.shelves
     candidates = np.empty((N_CATEGORIES, N_SLOTS, N_CANDIDATES), np.int32)
     for page in range(N_CATEGORIES):
         first = page - page % N_PER_DEPARTMENT
-        shelf = np.arange(shelves.starts[first], shelves.starts[first + N_PER_DEPARTMENT])
-        shelf = shelf[shelves.created_us[shelf] < config.start_us]
+        shelf = np.arange(catalogue.starts[first], catalogue.starts[first + N_PER_DEPARTMENT])
+        shelf = shelf[shelves["created_us"][shelf] < config.start_us]
         chosen = rng.choice(shelf, size=N_SLOTS * N_CANDIDATES, replace=False)
         candidates[page] = chosen.reshape(N_SLOTS, N_CANDIDATES)
     score = np.exp(1.2 * rng.standard_normal(candidates.shape))
     propensity = (1 - EXPLORE) * score / score.sum(axis=-1, keepdims=True) + EXPLORE / N_CANDIDATES
     running = np.cumsum(propensity, axis=-1)
     running[..., -1] = 1.0
-    quality = rng.uniform(0.05, 0.45, shelves.category.shape[0])[candidates]
-    department = shelves.category[candidates] // N_PER_DEPARTMENT
+    quality = rng.uniform(0.05, 0.45, len(shelves))[candidates]
+    department = shelves["category"][candidates] // N_PER_DEPARTMENT
     home = department[None] == np.arange(N_SEGMENTS)[:, None, None, None]
     click = np.where(home, 1.0, AWAY) * quality * np.array(EXAMINED)[None, None, :, None]
     return Slots(candidates=candidates, propensity=propensity, running=running, click=click)

@@ -103,15 +103,15 @@ def event_table(world: World, shard: Shard, layout: Layout, first_event: int, it
     row, flaw = layout.row, layout.flaw
     people = shard.people
     names = user_names(world.config, people.first, len(people))
-    user, time_us = shard.user[row], shard.time_us[row]
+    user, time_us = shard.events["user"][row], shard.events["time_us"][row]
     far = flaw == FAR_TIME
     time_us[far] = np.array(FAR_TIMES_US)[(layout.pick[far] * len(FAR_TIMES_US)).astype(np.int64)]
     again = flaw == REPEATED_ID
     time_us[again] += 1_000_000 + (layout.pick[again] * 4e6).astype(np.int64)
-    action = shard.action[row]
+    action = shard.events["action"][row]
     negative = flaw == NEGATIVE
     action[negative] = PURCHASE
-    item = shard.item[row]
+    item = shard.events["item"][row]
     columns: dict[str, Any] = {
         USER: coded(user, names, flaw != NO_USER),
         ITEM: coded(item, items, flaw != NO_ITEM),
@@ -120,22 +120,22 @@ def event_table(world: World, shard: Shard, layout: Layout, first_event: int, it
     }
     if world.config.lean:
         return pa.table(columns)
-    value = shard.value[row]
-    value[negative] = -world.catalogue.shelves.price[item[negative]]
-    page = shard.page[row]
+    value = shard.events["value"][row]
+    value[negative] = -world.catalogue.shelves["price"][item[negative]]
+    page = shard.events["page"][row]
     clicked = page >= 0
     first_page = page_base(shard, first_event)
     return pa.table(
         {
             EVENT_ID: numbered("e", layout.number + first_event, 10),
             **columns,
-            SESSION: numbered("s", shard.session[row] + first_event, 10),
+            SESSION: numbered("s", shard.events["visit"][row] + first_event, 10),
             VALUE: pa.array(value, mask=np.isnan(value)),
-            "device": coded(shard.mobile[row].astype(np.int8), ("desktop", "mobile")),
+            "device": coded(shard.events["mobile"][row], ("desktop", "mobile")),
             "country": coded(people.country[user], [code for code, _ in COUNTRIES]),
-            "position": pa.array(shard.position[row].astype(np.int32), mask=~clicked),
+            "position": pa.array(shard.events["position"][row].astype(np.int32), mask=~clicked),
             "impression_id": numbered("p", page + first_page, 10, clicked),
-            "source": coded(shard.source[row], SOURCES),
+            "source": coded(shard.events["source"][row], SOURCES),
         }
     )
 
@@ -151,14 +151,14 @@ def exposure_table(world: World, shard: Shard, first_event: int, items: pa.Array
     page = np.repeat(np.arange(n_pages), N_SLOTS)
     slot = np.tile(np.arange(N_SLOTS), n_pages)
     view = shard.page_event[page]
-    context = world.catalogue.shelves.category[shard.item[view]]
+    context = world.catalogue.shelves["category"][shard.events["item"][view]]
     choice = shard.page_choice.ravel()
     names = user_names(world.config, shard.people.first, len(shard.people))
     return pa.table(
         {
             "impression_id": numbered("p", page + page_base(shard, first_event), 10),
-            USER: coded(shard.user[view], names),
-            TIME: moments(shard.time_us[view]),
+            USER: coded(shard.events["user"][view], names),
+            TIME: moments(shard.events["time_us"][view]),
             "page_category": coded(context, [entry.name for entry in CATEGORIES]),
             "position": pa.array((slot + 1).astype(np.int32)),
             ITEM: coded(world.slots.candidates[context, slot, choice], items),

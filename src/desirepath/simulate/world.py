@@ -30,7 +30,7 @@ class World:
     plants: Plants
     """The patterns."""
     visits_per_user: float
-    """Mean number of visits made of oneself by a user who is there from the first day."""
+    """Mean number of visits that a user makes of oneself."""
 
     @property
     def shard_users(self) -> int:
@@ -50,7 +50,7 @@ def draw_world(config: MarketplaceConfig, visits_per_user: float) -> World:
     return World(
         config=config,
         catalogue=catalogue,
-        slots=draw_slots(config, catalogue.shelves),
-        plants=draw_plants(config, catalogue.shelves),
+        slots=draw_slots(config, catalogue),
+        plants=draw_plants(config, catalogue),
         visits_per_user=visits_per_user,
     )
