@@ -42,7 +42,6 @@ from desirepath.simulate.visits import (
     ROBOT,
     ROOT,
     Trail,
-    set_scene,
     walk,
 )  # fmt: skip
 from desirepath.simulate.world import World
