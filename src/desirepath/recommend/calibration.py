@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From scores to probabilities: how likely is it that this item is the next one?
+
+Two steps fitted on validation queries turn any model's scores, softmax or not, into probabilities that
+can be believed. It knows scores, histories and targets; no users, no files but its own JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from desirepath.errors import ConfigError, DataError, TooLittleData
+from desirepath.models.base import Model
+from desirepath.recommend.held import Held, batches, seen_cells, target_cells
+from desirepath.schema import FIRST
+from desirepath.sequences import Queries
+
+FORMAT = 1
+MIN_QUERIES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationConfig:
+    """How much of the validation queries is used, and how far it is trusted."""
+
+    depth: int = 50
+    """The likeliest so many items of each query are compared with what came, >= 1."""
+    max_scores: int = 32_000_000
+    """Most scores held for the first step (4 bytes each); it takes a sample of the queries beyond."""
+    pseudo_pairs: float = 10.0
+    """Weight of the first step's own probability in each step of the staircase, in pairs, >= 0."""
+    seed: int = 0
+    """Draw of the sample."""
+
+    def __post_init__(self) -> None:
+        if self.depth < 1 or self.max_scores < 1 or self.pseudo_pairs < 0:
+            raise ConfigError(
+                "depth and max_scores must be at least 1, and pseudo_pairs 0 or more; got "
+                f"{self.depth}, {self.max_scores} and {self.pseudo_pairs}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The map from a query's scores to P(item i is the next one).
+
+    First step, a conditional logit over all real items with two parameters, by maximum likelihood:
+
+        p_i = exp(sharpness s_i + returning [i is in the history]) / sum over all j of the same
+
+    `sharpness` is one over the temperature; `returning` says how much likelier (or less likely) people come
+    back to what they know than the scores say: without it a log in which nothing is ever repeated would
+    leave half of the probability on items that cannot come. Second step, an isotonic staircase of p: among
+    validation pairs (query, item) of like p, the share in which the item came. It mends what no temperature
+    can, above all targets that training did not know and models whose scores are no logarithms.
+
+    The staircase runs over p and not over ranks because rank 1 of a sure list and of a vague list are not
+    equally likely. Probabilities of one list need not add up to 1, nor fall where seen and unseen items mix.
+    With several targets a query (the next 7 days), P is that of being among them.
+
+    Source: McFadden 1974 (conditional logit); Guo et al., "On calibration of modern neural networks"
+    (ICML 2017) for the temperature; Zadrozny and Elkan (KDD 2002) for the isotonic step.
+    """
+
+    sharpness: float
+    """Multiplies every score, > 0; 1 for a model that speaks in true log probabilities."""
+    returning: float
+    """Added to the scores of items in the history, after `sharpness`."""
+    knot: tuple[float, ...]
+    """p of the first step at the corners of the staircase, ascending."""
+    probability: tuple[float, ...]
+    """The probability at each corner."""
+    n_queries: int
+    """Validation queries it was fitted on."""
+
+    @staticmethod
+    def fit(model: Model, queries: Queries, config: CalibrationConfig | None = None) -> Calibration:
+        """Fit both steps on queries that the model was not fitted on.
+
+        Cost: the first step holds the scores of a sample and passes over them about ten times; the second
+        scores every query once.
+
+        Raises:
+            TooLittleData: fewer than 20 queries have a target that the model can name.
+        """
+        options = config or CalibrationConfig()
+        target_query = np.repeat(np.arange(len(queries)), np.diff(queries.target_offsets))
+        nameable = np.unique(target_query[queries.target_item_ix >= FIRST])
+        if len(nameable) < MIN_QUERIES:
+            raise TooLittleData(
+                f"Calibration needs at least {MIN_QUERIES} validation queries with a known target; there are "
+                f"{len(nameable)}. Hold out more users, or do without probabilities."
+            )
+        size = max(MIN_QUERIES, options.max_scores // len(queries.sequences.items))
+        if len(nameable) > size:
+            nameable = np.sort(np.random.default_rng(options.seed).choice(nameable, size, replace=False))
+        sharpness, returning = _fit_logit(model, queries[nameable])
+        logit = Calibration(
+            sharpness=sharpness, returning=returning, knot=(), probability=(), n_queries=len(queries)
+        )
+        stated, came = logit._pairs(model, queries, options.depth)
+        knot, probability = staircase(stated, came, options.pseudo_pairs)
+        return Calibration(
+            sharpness=sharpness,
+            returning=returning,
+            knot=tuple(knot.tolist()),
+            probability=tuple(probability.tolist()),
+            n_queries=len(queries),
+        )
+
+    def _pairs(
+        self, model: Model, queries: Queries, depth: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What the first step says of the likeliest items of each query, and whether each came; (N,) both."""
+        stated, came = [np.zeros(0)], [np.zeros(0, dtype=np.bool_)]
+        for chosen in batches(queries):
+            part = queries[chosen]
+            scores = model.scores(part)
+            partition_B = self.partition(scores, part)
+            logits = scores * np.float32(self.sharpness)
+            logits.reshape(-1)[np.unique(seen_cells(part))] += np.float32(self.returning)
+            item_BK, logit_BK = Held(model.name, logits).top_k(part, depth)
+            real = item_BK >= FIRST
+            p_BK = np.exp(np.minimum(logit_BK - partition_B[:, None], 0.0))  # rounding may pass 1
+            cell = np.arange(len(part))[:, None] * logits.shape[1] + item_BK
+            stated.append(p_BK[real])
+            came.append(np.isin(cell, target_cells(part))[real])
+        return np.concatenate(stated), np.concatenate(came)
+
+    def partition(self, scores_BV: NDArray[np.float32], queries: Queries) -> NDArray[np.float64]:
+        """(B,) the log of the first step's denominator, over all real items whatever a list may hide."""
+        out = np.empty((len(queries), 6))
+        _moments(
+            np.ascontiguousarray(scores_BV),
+            np.asarray(queries.sequences.item_ix),
+            queries.start,
+            queries.stop,
+            self.sharpness,
+            self.returning,
+            out,
+        )
+        return out[:, 0]
+
+    def probabilities(
+        self, score_BK: NDArray[np.float32], seen_BK: NDArray[np.bool_], partition_B: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """(B, K) calibrated probability of each listed item; 0 where the score is -inf.
+
+        Args:
+            score_BK: the model's own scores of the listed items.
+            seen_BK: whether each is in the query's history.
+            partition_B: what `partition` gave for the query.
+        """
+        logit = self.sharpness * score_BK.astype(np.float64) + self.returning * seen_BK
+        stated = np.exp(np.minimum(logit - partition_B[:, None], 0.0))  # rounding may pass 1
+        return self.mended(stated).astype(np.float32)
+
+    def mended(self, stated: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The second step alone: the staircase at p, with straight lines between its corners and to 0."""
+        if not self.knot:
+            return stated
+        knot, probability = np.asarray(self.knot), np.asarray(self.probability)
+        result: NDArray[np.float64] = np.interp(stated, knot, probability)
+        low = stated < knot[0]
+        result[low] = stated[low] * (probability[0] / knot[0])
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON; every number comes back to the last bit."""
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
+        part.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file is missing, damaged or of a newer format.
+        """
+        try:
+            fields: Any = json.loads(path.read_text())
+            written = fields.pop("format")
+            if written > FORMAT:
+                raise DataError(
+                    f"A calibration must be of format {FORMAT} or older; {path} has {written}. "
+                    "Upgrade desirepath."
+                )
+            return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no calibration ({error}). Train again to make one.") from error
+
+
+def seen_items(item_BK: NDArray[np.int32], queries: Queries) -> NDArray[np.bool_]:
+    """(B, K) whether each listed item is in the query's history.     Cost: a sort of the histories."""
+    cell = np.arange(len(queries))[:, None] * len(queries.sequences.items) + item_BK
+    return np.isin(cell, seen_cells(queries))
+
+
+def staircase(
+    stated: NDArray[np.float64], came: NDArray[np.bool_], pseudo_pairs: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners (p, probability) of the isotonic regression of outcomes on stated probabilities.
+
+    Each level is drawn towards the mean of what was stated there, as if `pseudo_pairs` more pairs had
+    behaved as stated: a level of one lucky pair does not become certainty, nor one of none impossible.
+
+    >>> corner, level = staircase(np.array([0.1, 0.1, 0.4, 0.6]), np.array([False, True, True, False]), 0.0)
+    >>> corner.tolist(), level.tolist()
+    ([0.1, 0.6], [0.5, 0.5])
+    """
+    value, place, n = np.unique(stated, return_inverse=True, return_counts=True)
+    if not len(value):
+        return value, value
+    hits = np.bincount(place, weights=came)
+    blocks = isotonic_regression(hits / n, weights=n).blocks
+    first, last = blocks[:-1], blocks[1:] - 1
+    n_block, hits_block = np.add.reduceat(n, first), np.add.reduceat(hits, first)
+    stated_block = np.add.reduceat(value * n, first) / n_block
+    level = (hits_block + pseudo_pairs * stated_block) / (n_block + pseudo_pairs)
+    level = np.maximum.accumulate(level)
+    single = first == last
+    corner = np.concatenate([value[first], value[last[~single]]])
+    level = np.concatenate([level, level[~single]])
+    order = np.argsort(corner, kind="stable")
+    return corner[order], level[order]
+
+
+def _fit_logit(model: Model, queries: Queries) -> tuple[float, float]:
+    """(sharpness, returning) of the greatest likelihood, by Newton's method; the problem is convex.
+
+    A ridge of 0.01 on both, in units of the scores' spread and in pairs, keeps them finite where the data
+    would have them infinite: for a model that is never wrong, a log without a single return.
+    """
+    chosen = [queries[part] for part in batches(queries)]
+    parts = [(part, np.ascontiguousarray(model.scores(part))) for part in chosen]
+    spread = max(float(np.median([_spread(scores) for _, scores in parts])), 1e-12)
+    theta = np.array([min(spread, 1.0), 0.0])
+    value, gradient, hessian = _likelihood(parts, theta, spread)
+    for _ in range(60):
+        step = np.linalg.solve(hessian, gradient)
+        share = 1.0
+        while share > 1e-9:
+            trial = theta - share * step
+            if trial[0] > 0:
+                new = _likelihood(parts, trial, spread)
+                if new[0] <= value - 1e-4 * share * float(gradient @ step):
+                    break
+            share /= 2
+        else:
+            break
+        theta, moved = trial, float(np.abs(share * step).max())
+        value, gradient, hessian = new
+        if moved < 1e-6 * (1.0 + float(np.abs(theta).max())):
+            break
+    return float(theta[0] / spread), float(theta[1])
+
+
+def _spread(scores: NDArray[np.float32]) -> float:
+    real = scores[:, FIRST:]
+    return float(np.std(real[np.isfinite(real)], dtype=np.float64)) if real.size else 0.0
+
+
+def _likelihood(
+    parts: list[tuple[Queries, NDArray[np.float32]]], theta: NDArray[np.float64], spread: float
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Penalised negative log-likelihood of the targets, its gradient and its Hessian.
+
+    `theta` is (sharpness x spread, returning): both of the size of 1.
+    """
+    value, gradient, hessian = 0.005 * float(theta @ theta), 0.01 * theta, 0.01 * np.eye(2)
+    scale = np.array([1.0 / spread, 1.0])
+    for queries, scores in parts:
+        out = np.empty((len(queries), 6))
+        item_ix = np.asarray(queries.sequences.item_ix)
+        _moments(scores, item_ix, queries.start, queries.stop, theta[0] / spread, theta[1], out)
+        cell = target_cells(queries)
+        cell = cell[(queries.target_item_ix >= FIRST) & np.isfinite(scores.reshape(-1)[cell])]
+        query, target = np.divmod(cell, scores.shape[1])
+        seen = np.isin(cell, seen_cells(queries)).astype(np.float64)
+        feature = np.stack([scores[query, target].astype(np.float64) / spread, seen], axis=1)
+        value += float(out[query, 0].sum() - (feature @ theta).sum())
+        mean = out[query, 1:3] * scale
+        gradient = gradient + (mean - feature).sum(axis=0)
+        square = np.stack([out[query, 3], out[query, 4], out[query, 4], out[query, 5]], axis=1)
+        square = square.reshape(-1, 2, 2) * np.outer(scale, scale)
+        hessian = hessian + (square - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
+    return value, gradient, hessian
+
+
+@numba.njit(cache=True, nogil=True)
+def _moments(
+    scores: Any, item_ix: Any, start: Any, stop: Any, sharpness: Any, returning: Any, out: Any
+) -> None:
+    """For each row: log Z, and under p the means of s, f, s s, s f and f f, with f = 1 for seen items."""
+    width = scores.shape[1]
+    seen = np.zeros(width, dtype=np.bool_)
+    for b in range(len(scores)):
+        row = scores[b]
+        for r in range(start[b], stop[b]):
+            if item_ix[r] < width:
+                seen[item_ix[r]] = True
+        top = -np.inf
+        for j in range(FIRST, width):
+            logit = sharpness * row[j] + (returning if seen[j] else 0.0)
+            top = max(top, logit)
+        z = s = f = ss = sf = 0.0
+        for j in range(FIRST, width):
+            if row[j] == -np.inf:
+                continue
+            score = np.float64(row[j])
+            p = np.exp(sharpness * score + (returning if seen[j] else 0.0) - top)
+            z += p
+            s += p * score
+            ss += p * score * score
+            if seen[j]:
+                f += p
+                sf += p * score
+        for r in range(start[b], stop[b]):
+            if item_ix[r] < width:
+                seen[item_ix[r]] = False
+        if z == 0.0:  # no item can come
+            out[b] = 0.0
+            continue
+        out[b, 0] = top + np.log(z)
+        out[b, 1], out[b, 2] = s / z, f / z
+        out[b, 3], out[b, 4], out[b, 5] = ss / z, sf / z, f / z
