@@ -155,8 +155,8 @@ def test_user_validation_takes_users_wholly_out_of_training():
     assert split.full.lengths[held] == 2
     assert len(split.validation) == 1
     check_leaks(split)
-    with pytest.raises(TooLittleData, match="Validation by users"):
-        split_temporal(SMALL, 0.5, validation="users")
+    with pytest.raises(TooLittleData, match="Holding out 3 users"):
+        split_temporal(SMALL, 0.5, validation="users", validation_size=3)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numba
@@ -78,16 +78,13 @@ def top_k(
     Rows with fewer than k possible items end in item 0 with score -inf. See `rank` for the options,
     the cost and the errors.
     """
-    ranking = rank(
-        model,
+    untold = replace(
         queries,
-        k,
-        mask_seen=mask_seen,
-        allowed=allowed,
-        batch_size=batch_size,
-        seed=seed,
-        targets=False,
+        target_offsets=np.zeros(len(queries) + 1, dtype=np.int64),
+        target_item_ix=np.zeros(0, dtype=np.int32),
+        target_action_ix=None,
     )
+    ranking = rank(model, untold, k, mask_seen=mask_seen, allowed=allowed, batch_size=batch_size, seed=seed)
     return ranking.item_ix, ranking.score
 
 
@@ -112,7 +109,6 @@ def rank(
     allowed: NDArray[np.bool_] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    targets: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> Ranking:
     """Lists of k and the ranks of all targets, from one pass over each batch of scores.
@@ -125,7 +121,6 @@ def rank(
         allowed: (V,) which items may be recommended at all; all real ones when None.
         batch_size: queries scored at once; default as many as 32 MiB of scores hold.
         seed: orders equal scores.
-        targets: whether to rank targets; without, `rank` and its fellows are empty.
         on_progress: called with the number of queries done after each batch.
 
     Raises:
@@ -144,22 +139,8 @@ def rank(
     if allowed is not None and allowed.shape != (width,):
         raise ShapeError(f"allowed must have shape ({width},); got {allowed.shape}.")
     batch = batch_size or int(np.clip(TILE_BYTES // (4 * max(width, 1)), 16, 8192))
-    forbidden = np.zeros(width, dtype=np.bool_) if allowed is None else ~allowed
-    forbidden[:FIRST] = True
-    offsets = queries.target_offsets if targets else np.zeros(n_queries + 1, dtype=np.int64)
-    ranking = _empty(n_queries, k, int(offsets[-1]))
-    sequences = queries.sequences
-    context = _Context(
-        item_ix=np.asarray(sequences.item_ix),
-        start=queries.start,
-        # A history that hides nothing is an empty one.
-        stop=queries.stop if mask_seen else queries.start,
-        identity=_identities(queries, seed),
-        forbidden=forbidden,
-        offsets=offsets,
-        target=np.asarray(queries.target_item_ix),
-        ranking=ranking,
-    )
+    ranking = _empty(n_queries, k, len(queries.target_item_ix))
+    work = _work(queries, mask_seen, allowed, seed, ranking)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, n_queries, batch):
@@ -169,7 +150,7 @@ def rank(
                 raise ShapeError(f"Scores must have shape ({last - first}, {width}); got {scores.shape}.")
             tile = np.ascontiguousarray(scores, dtype=np.float32)
             edges = np.linspace(first, last, min(threads, last - first) + 1).astype(np.int64)
-            jobs = [pool.submit(_run, tile, first, a, b, context) for a, b in itertools.pairwise(edges)]
+            jobs = [pool.submit(_rank_rows, tile, first, a, b, work) for a, b in itertools.pairwise(edges)]
             bad = max(job.result() for job in jobs)
             if bad >= 0:
                 raise DataError(
@@ -181,8 +162,8 @@ def rank(
     return ranking
 
 
-class _Context(NamedTuple):
-    """What every batch needs; the kernel gets its fields one by one."""
+class _Work(NamedTuple):
+    """What the kernel reads of all queries, and the arrays of a `Ranking` that it fills."""
 
     item_ix: NDArray[np.int32]
     start: NDArray[np.int64]
@@ -191,7 +172,38 @@ class _Context(NamedTuple):
     forbidden: NDArray[np.bool_]
     offsets: NDArray[np.int64]
     target: NDArray[np.int32]
-    ranking: Ranking
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    rank: NDArray[np.int64]
+    better: NDArray[np.int64]
+    tied: NDArray[np.int64]
+    masked: NDArray[np.bool_]
+    n_candidates: NDArray[np.int64]
+
+
+def _work(
+    queries: Queries, mask_seen: bool, allowed: NDArray[np.bool_] | None, seed: int, ranking: Ranking
+) -> _Work:
+    width = len(queries.sequences.items)
+    forbidden = np.zeros(width, dtype=np.bool_) if allowed is None else ~allowed
+    forbidden[:FIRST] = True
+    return _Work(
+        item_ix=np.asarray(queries.sequences.item_ix),
+        start=np.asarray(queries.start),
+        # A history that hides nothing is an empty one.
+        stop=np.asarray(queries.stop if mask_seen else queries.start),
+        identity=_identities(queries, seed),
+        forbidden=forbidden,
+        offsets=np.asarray(queries.target_offsets),
+        target=np.asarray(queries.target_item_ix),
+        items=ranking.item_ix,
+        scores=ranking.score,
+        rank=ranking.rank,
+        better=ranking.better,
+        tied=ranking.tied,
+        masked=ranking.masked,
+        n_candidates=ranking.n_candidates,
+    )
 
 
 def _empty(n_queries: int, k: int, n_targets: int) -> Ranking:
@@ -211,32 +223,6 @@ def _identities(queries: Queries, seed: int) -> NDArray[np.uint64]:
     user = queries.user_ix.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     length = queries.lengths.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
     return user ^ length ^ np.uint64(seed % 2**63 * 2)
-
-
-def _run(tile: NDArray[np.float32], origin: int, first: int, last: int, context: _Context) -> int:
-    ranking = context.ranking
-    return int(
-        _rank_rows(
-            tile,
-            origin,
-            first,
-            last,
-            context.item_ix,
-            context.start,
-            context.stop,
-            context.identity,
-            context.forbidden,
-            context.offsets,
-            context.target,
-            ranking.item_ix,
-            ranking.score,
-            ranking.rank,
-            ranking.better,
-            ranking.tied,
-            ranking.masked,
-            ranking.n_candidates,
-        )
-    )
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -328,55 +314,35 @@ def _place(row: Any, hidden: Any, concealed: Any, identity: Any, target: Any) ->
 
 
 @numba.njit(cache=True, nogil=True)
-def _rank_rows(
-    tile: Any,
-    origin: Any,
-    first: Any,
-    last: Any,
-    item_ix: Any,
-    start: Any,
-    stop: Any,
-    identity: Any,
-    forbidden: Any,
-    offsets: Any,
-    target: Any,
-    out_item: Any,
-    out_score: Any,
-    out_rank: Any,
-    out_better: Any,
-    out_tied: Any,
-    out_masked: Any,
-    out_candidates: Any,
-) -> int:
+def _rank_rows(tile: Any, origin: Any, first: Any, last: Any, work: Any) -> int:
     """Rank queries first:last, whose scores begin at row `origin` of the tile; the first bad query or -1."""
-    width = tile.shape[1]
-    hidden = forbidden.copy()
-    base = np.flatnonzero(forbidden)
-    concealed = np.empty(width, dtype=np.int64)
+    hidden = work.forbidden.copy()
+    base = np.flatnonzero(hidden)
+    concealed = np.empty(tile.shape[1], dtype=np.int64)
     concealed[: len(base)] = base
-    draws = np.zeros(out_item.shape[1], dtype=np.uint64)
+    draws = np.zeros(work.items.shape[1], dtype=np.uint64)
     for q in range(first, last):
         row = tile[q - origin]
+        identity = work.identity[q]
         n_hidden = len(base)
-        for r in range(start[q], stop[q]):
-            item = item_ix[r]
+        for r in range(work.start[q], work.stop[q]):
+            item = work.item_ix[r]
             if not hidden[item]:
                 hidden[item] = True
                 concealed[n_hidden] = item
                 n_hidden += 1
-        out_candidates[q] = width - n_hidden
+        work.n_candidates[q] = tile.shape[1] - n_hidden
         draws[:] = 0
-        if _best(row, hidden, identity[q], out_item[q], out_score[q], draws):
+        if _best(row, hidden, identity, work.items[q], work.scores[q], draws):
             return q
-        for t in range(offsets[q], offsets[q + 1]):
-            item = target[t]
-            out_masked[t] = hidden[item] and item >= FIRST
+        for t in range(work.offsets[q], work.offsets[q + 1]):
+            item = work.target[t]
+            work.masked[t] = hidden[item] and item >= FIRST
             if hidden[item] or row[item] == -np.inf:
-                out_better[t], out_tied[t], out_rank[t] = OUT - 1, 1, OUT
+                work.better[t], work.tied[t], work.rank[t] = OUT - 1, 1, OUT
             else:
-                out_better[t], out_tied[t], out_rank[t] = _place(
-                    row, hidden, concealed[:n_hidden], identity[q], item
-                )
+                better, tied, place = _place(row, hidden, concealed[:n_hidden], identity, item)
+                work.better[t], work.tied[t], work.rank[t] = better, tied, place
         for j in range(len(base), n_hidden):
             hidden[concealed[j]] = False
     return -1

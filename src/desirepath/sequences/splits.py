@@ -25,6 +25,10 @@ Protocol = Literal["temporal", "leave_one_out", "users"]
 
 DAY_S = 86_400.0
 MOST_VALIDATION_USERS = 1024
+ASKS = {
+    "successive": "every event after it, given all before that event",
+    "last": "each user's last event after it, given all before that event",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,22 +94,10 @@ def split_temporal(
         ConfigError: an option is outside its range.
         TooLittleData: all events happen at one moment, or no event can be asked for.
 
-    Cost: one quantile and a few passes over the columns, no loop over users.
-
-    Source: Gusak et al., Time to Split, RecSys 2025 (global temporal split; last and successive
-    targets; validation by user, time or last training item). Changed: training keeps users with one
-    event; the share of targets and the cold users are counted.
+    Cost: one quantile and a few passes over the columns.     Source: Gusak et al., Time to Split,
+    RecSys 2025. Changed: training keeps users with one event; cold users are counted.
     """
-    if not 0.0 < quantile < 1.0:
-        raise ConfigError(f"quantile must lie between 0 and 1, both excluded; got {quantile}.")
-    _known("targets", targets, get_args(Targets))
-    _known("validation", validation, get_args(Validation))
-    _known("cold_users", cold_users, get_args(ColdUsers))
-    if targets == "days" and not days > 0:
-        raise ConfigError(f"days must be positive; got {days}.")
-    if validation_size is not None and validation_size < 1:
-        raise ConfigError(f"validation_size must be at least 1; got {validation_size}.")
-
+    _check_options(quantile, targets, days, validation, validation_size, cold_users)
     rng = np.random.default_rng(seed)
     time_s = np.asarray(sequences.time_s)
     cut_s = _cut(time_s, quantile)
@@ -115,30 +107,25 @@ def split_temporal(
     test, left_out = _after(sequences, n_before, cut_s, np.inf, targets, days, cold_users)
     if len(test) == 0:
         raise TooLittleData(
-            f"The test needs an event at or after {_when(cut_s)} whose user has a history; none of "
-            f"{int((~before).sum())} has. Lower quantile={quantile}, or pass cold_users='keep'."
+            f"The test needs an event from {_when(cut_s)} on whose user has a history; none of {left_out} "
+            f"targets has. Lower quantile={quantile}, or pass cold_users='keep'."
         )
     validation_cut_s = None
     if validation == "users":
         train, asked = _hold_users(sequences, full, validation_size, rng)
-    elif validation == "time":
-        validation_cut_s = _cut(full.time_s, quantile)
-        early = full.select(np.asarray(full.time_s) < validation_cut_s)
-        train = early
-        asked, _ = _after(sequences, early.lengths, validation_cut_s, cut_s, targets, days, cold_users)
-        asked = _sample(asked, validation_size, rng)
     elif validation == "last":
         train, asked = _hold_last(sequences, n_before)
-        asked = _sample(asked, validation_size, rng)
+    elif validation == "time":
+        validation_cut_s = _cut(full.time_s, quantile)
+        train = full.select(np.asarray(full.time_s) < validation_cut_s)
+        asked, _ = _after(sequences, train.lengths, validation_cut_s, cut_s, targets, days, cold_users)
     else:
         train, asked = full, _no_queries(sequences)
-
+    if validation != "users":
+        asked = _sample(asked, validation_size, rng)
+    asks = f"the set of items of the next {days:g} days" if targets == "days" else ASKS[targets]
     warm = n_before[test.user_ix] > 0
-    asks = {
-        "successive": "every event after it, given all before that event",
-        "last": "each user's last event, given all before it",
-        "days": f"the set of items of the next {days:g} days",
-    }[targets]
+    more = {"test_queries_warm": int(warm.sum()), "test_queries_cold": int((~warm).sum())}
     return Split(
         sequences=sequences,
         train=train,
@@ -148,16 +135,9 @@ def split_temporal(
         protocol="temporal",
         cut_s=cut_s,
         validation_cut_s=validation_cut_s,
-        description=(
-            f"Global temporal split at {_when(cut_s)} (quantile {quantile:g}, "
-            f"{before.mean():.1%} of events before); test asks for {asks}; validation: {validation}."
-        ),
-        counts=_count(sequences, train, asked, test)
-        | {
-            "test_queries_warm": int(warm.sum()),
-            "test_queries_cold": int((~warm).sum()),
-            "test_targets_without_history": left_out,
-        },
+        description=f"Global temporal split at {_when(cut_s)} (quantile {quantile:g}, {before.mean():.1%} of "
+        f"events before); test asks for {asks}; validation: {validation}.",
+        counts=_count(sequences, train, asked, test) | more | {"test_targets_without_history": left_out},
     )
 
 
@@ -263,6 +243,25 @@ def split_users(sequences: Sequences, k: int = 5, seed: int = 0) -> list[Split]:
             )
         )
     return splits
+
+
+def _check_options(
+    quantile: float,
+    targets: str,
+    days: float,
+    validation: str,
+    validation_size: int | None,
+    cold_users: str,
+) -> None:
+    if not 0.0 < quantile < 1.0:
+        raise ConfigError(f"quantile must lie between 0 and 1, both excluded; got {quantile}.")
+    _known("targets", targets, get_args(Targets))
+    _known("validation", validation, get_args(Validation))
+    _known("cold_users", cold_users, get_args(ColdUsers))
+    if targets == "days" and not days > 0:
+        raise ConfigError(f"days must be positive; got {days}.")
+    if validation_size is not None and validation_size < 1:
+        raise ConfigError(f"validation_size must be at least 1; got {validation_size}.")
 
 
 def _known(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -380,10 +379,10 @@ def _hold_users(
     """Training without the held-out users, and the query for the last event before the cut of each."""
     lengths = full.lengths
     able = np.flatnonzero(lengths >= 2)
-    wanted = min(MOST_VALIDATION_USERS, len(able) // 10) if size is None else size
-    if not 1 <= wanted < len(able):
+    wanted = min(MOST_VALIDATION_USERS, max(1, len(able) // 10)) if size is None else size
+    if wanted >= len(able):
         raise TooLittleData(
-            f"Validation by users needs more than {max(wanted, 10)} users with 2 events before the cut; "
+            f"Holding out {wanted} users for validation needs more users with 2 events before the cut; "
             f"there are {len(able)}. Pass validation='last', or a smaller validation_size."
         )
     user = np.sort(rng.choice(able, size=wanted, replace=False))
