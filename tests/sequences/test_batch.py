@@ -132,7 +132,7 @@ def test_seed_and_epoch_fix_the_order_and_skip_goes_on():
     assert not np.array_equal(np.concatenate(first), np.concatenate(other_seed))
 
 
-def test_unknown_items_are_read_but_not_learned():
+def test_unknown_items_are_passed_over():
     sequences = Sequences.from_lists([["a", "b", "c"]])
     item_ix = sequences.item_ix.copy()
     item_ix[1] = 1
@@ -144,9 +144,9 @@ def test_unknown_items_are_read_but_not_learned():
         item_ix=item_ix,
     )
     (batch,) = epoch(sequences)
-    assert batch.item_BL.tolist() == [[2, 1]]
+    assert batch.item_BL.tolist() == [[2]]
     assert batch.target_item_T.tolist() == [4]
-    assert batch.target_cell_T.tolist() == [1]
+    assert batch.target_cell_T.tolist() == [0]
 
 
 @pytest.mark.parametrize("overlap", [-1, 5])

@@ -100,7 +100,7 @@ class Batch:
 
 
 class Batches:
-    """Epochs of shuffled batches over the windows of `sequences`."""
+    """Epochs of shuffled batches over the windows of `sequences`; unknown items are passed over."""
 
     def __init__(
         self, sequences: Sequences, *, max_len: int, batch_size: int, seed: int, overlap: int = 0
@@ -117,11 +117,13 @@ class Batches:
         Raises:
             TooLittleData: no user has two events.
         """
-        self.sequences = sequences
+        # An item without an entry of its own tells nothing: histories go on as if it had not been there.
+        known = np.asarray(sequences.item_ix) >= FIRST
+        self.sequences = sequences if known.all() else sequences.select(known)
         self.max_len = max_len
         self.batch_size = batch_size
         self.seed = seed
-        self.windows = cut_windows(sequences, max_len, overlap=overlap)
+        self.windows = cut_windows(self.sequences, max_len, overlap=overlap)
         if not len(self.windows):
             raise TooLittleData(
                 f"Learning what comes next needs a user with at least two events; none of the "
@@ -134,7 +136,7 @@ class Batches:
 
     @property
     def n_targets(self) -> int:
-        """Targets an epoch, those without a known item included."""
+        """Targets an epoch."""
         return int((self.windows.stop - self.windows.counted).sum())
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
@@ -167,8 +169,7 @@ def pack(sequences: Sequences, windows: Windows, max_len: int) -> Batch:
     position_BL[cell] = position
     window_BL[cell] = np.repeat(rank, lengths)
     target = np.asarray(sequences.item_ix[event + 1])
-    # What has no entry of its own in the vocabulary cannot be learned as a target.
-    learn = (event >= np.repeat(counted, lengths)) & (target >= FIRST)
+    learn = event >= np.repeat(counted, lengths)
     shape = (n_rows, width)
     return Batch(
         row_BL=row_BL.reshape(shape),

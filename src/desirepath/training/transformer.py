@@ -24,8 +24,9 @@ from desirepath.errors import NotFittedError, WorkspaceError
 from desirepath.models.base import NEVER, Model
 from desirepath.models.losses import product_dtype
 from desirepath.models.sasrec import SASRec, SASRecConfig
-from desirepath.schema import FIRST
+from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Queries, Sequences
+from desirepath.sequences.queries import ranges
 from desirepath.training.holdout import hold_out_last, mean_ndcg
 from desirepath.training.loop import train_module
 from desirepath.training.run import Progress, TrainConfig, pick_device
@@ -74,9 +75,8 @@ class Transformer:
                 same result.
         """
         if validate is None and self.train_config.validation_users:
-            held = hold_out_last(
-                train, n_users=self.train_config.validation_users, seed=self.train_config.seed
-            )
+            n_users = min(self.train_config.validation_users, max(1, train.n_users // 4))
+            held = hold_out_last(train, n_users=n_users, seed=self.train_config.seed)
             train = held.train
             validate = lambda model: mean_ndcg(model, held.queries)  # noqa: E731 - a name for one expression
 
@@ -168,11 +168,12 @@ class Transformer:
             widths = length[order[first : first + cells]]
             size = max(1, int(np.searchsorted(np.arange(1, len(widths) + 1) * widths, cells, side="right")))
             chosen = order[first : first + size]
-            item_BL, length_B = queries[chosen].windows(max_len)
+            item_BL, length_B = known_windows(queries[chosen], max_len)
             out_BLD = module(torch.from_numpy(item_BL).to(self._device))
             rows = torch.arange(len(chosen), device=self._device)
-            newest = torch.from_numpy(length_B - 1).to(self._device)
-            states_BD[torch.from_numpy(chosen).to(self._device)] = out_BLD[rows, newest]
+            newest = torch.from_numpy(np.maximum(length_B - 1, 0)).to(self._device)
+            read = torch.from_numpy(length_B > 0).to(self._device)
+            states_BD[torch.from_numpy(chosen).to(self._device)] = out_BLD[rows, newest] * read[:, None]
             first += size
         return states_BD
 
@@ -230,6 +231,29 @@ class Transformer:
         model.restore({name: value.numpy() for name, value in weights.items()})
         model.history, model.best_epoch = header["history"], header["best_epoch"]
         return model
+
+
+def known_windows(queries: Queries, max_len: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`Queries.windows` of the histories without their unknown items, as training reads them too.
+
+    Cost: that of the windows; where they hold an unknown item, that of the whole histories.
+
+    >>> from desirepath.sequences import Vocabulary
+    >>> known_windows(Queries.from_items([["zzz", "a", "zzz", "b"]], Vocabulary(["a", "b"])), 2)[0].tolist()
+    [[2, 3]]
+    """
+    item_BL, length_B = queries.windows(max_len)
+    if not (item_BL == UNKNOWN).any():
+        return item_BL, length_B
+    items = queries.sequences.item_ix[ranges(queries.start, queries.stop)]
+    known = items >= FIRST
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(queries.lengths)])
+    start, stop = before[ends[:-1]], before[ends[1:]]
+    length_B = np.minimum(stop - start, max_len)
+    item_BL = np.full((len(queries), max(1, int(length_B.max(initial=0)))), PADDING, dtype=np.int32)
+    item_BL[np.arange(item_BL.shape[1]) < length_B[:, None]] = items[known][ranges(stop - length_B, stop)]
+    return item_BL, length_B
 
 
 def fit_transformer(

@@ -36,7 +36,7 @@ class Workers:
 
     def __enter__(self) -> Self:
         if self.n > 1:
-            self._pool = ThreadPoolExecutor(self.n, "train", initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(self.n, "train", initializer=_compute_alone)
             meet = threading.Barrier(self.n)
             list(self._pool.map(lambda _: meet.wait(), range(self.n)))
             # A worker's setting reaches libraries of the whole process: the caller's own is put back.
@@ -55,3 +55,10 @@ class Workers:
         if self._pool is None:
             return [work(share) for share in shares]
         return list(self._pool.map(work, shares))
+
+
+def _compute_alone() -> None:
+    """Keep this thread's products to itself."""
+    torch.set_num_threads(1)
+    # A thread takes the process's number when first asked: that must be now, before the caller's is back.
+    torch.get_num_threads()
