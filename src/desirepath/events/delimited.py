@@ -96,7 +96,15 @@ def _frames(
         complaints.add(name, line, reason, text)
         return "skip"
 
-    body = _body(blocks, dialect)
+    quotes_seen = False
+
+    def watched() -> Iterator[bytes]:
+        nonlocal quotes_seen
+        for block in _body(blocks, dialect):
+            quotes_seen = quotes_seen or b'"' in block
+            yield block
+
+    body = watched()
     first = next(body, None)
     if first is None:
         return
@@ -120,7 +128,7 @@ def _frames(
             frame = frame.with_columns(pl.all().str.strip_prefix(" ").replace("", None))
         if long and dialect.quoted:
             frame = frame.with_columns(pl.all().str.replace_all("\x1f", dialect.delimiter, literal=True))
-        if dialect.quoted:
+        if dialect.quoted and quotes_seen:
             _refuse_swallowed(frame, dialect)
         yield frame
 

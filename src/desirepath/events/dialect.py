@@ -39,7 +39,7 @@ WRITTEN: dict[str, str] = {
     "\\t": "\t",
 }
 SPOKEN: dict[str, str] = {"\t": "tab", " ": "space", "\x01": "control-A"}
-SAMPLE_LINES = 1000
+SAMPLE_LINES = 400
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 MOMENT = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*|\s*\d{1,2}:\d{2}(:\d{2})?.*")
 
@@ -95,7 +95,7 @@ def sniff(
 
     Raises: DataError when the text holds nothing or is no log; ConfigError for an unusable delimiter.
     """
-    lines = re.split(r"\r?\n", text)
+    lines = [line.removesuffix("\r") for line in text.split("\n", 4 * SAMPLE_LINES)[: 4 * SAMPLE_LINES]]
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:

@@ -88,9 +88,11 @@ def read_events(
     reading = read_tables(named, choice)
     try:
         candidates, notes = _logs(reading.tables, choice)
-        if must_be_usable:
-            for candidate in candidates:
-                require_keys(candidate.guess, candidate.table.name, candidate.sample.columns)
+        for candidate in candidates:
+            lack = lacking(candidate.guess, candidate.table.name, candidate.sample.columns)
+            if lack and must_be_usable:
+                raise DataError(lack)
+            notes += [lack] if lack else []
         several = len(candidates) > 1
         parts = [canonical(candidate.table, candidate.guess, choice, several) for candidate in candidates]
         lazy = parts[0] if not several else pl.concat(parts, how="diagonal")
@@ -126,7 +128,9 @@ def _from_frame(frame: pl.DataFrame | pl.LazyFrame, choice: ColumnChoice, show_s
     if not sample.height:
         raise DataError("A log must hold events; the table has no rows.")
     guess = infer(sample, choice)
-    require_keys(guess, "the table", sample.columns)
+    lack = lacking(guess, "the table", sample.columns)
+    if lack:
+        raise DataError(lack)
     table = Table(columns=tuple(sample.columns))
     candidate = _Candidate(table=table, sample=sample, guess=guess)
     lazy = laid_over(lazy, guess, schema, DEFAULT_ACTION, guess.clock)
@@ -172,22 +176,19 @@ def _logs(tables: list[Table], choice: ColumnChoice) -> tuple[list[_Candidate], 
     return candidates, notes
 
 
-def require_keys(guess: Guess, name: str, columns: list[str]) -> None:
-    """Raise a DataError when no column holds the users, or none the items."""
+def lacking(guess: Guess, name: str, columns: list[str]) -> str:
+    """What must be said to the owner of a table without users or items; "" when it has both."""
     for role in guess.missing:
         word = "user" if role == USER else "item"
         alike = [c for c in columns if word in c.lower()][:3]
-        hint = (
-            f" or, for several columns that identify one together, --{word} {'+'.join(alike)}"
-            if len(alike) > 1
-            else ""
-        )
+        several = f", or --{word} {'+'.join(alike)} if these identify one together" if len(alike) > 1 else ""
         some = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-        raise DataError(
+        return (
             f"A log must say which {word} each event belongs to; none of the {len(columns)} columns "
-            f"of {name} looks like a {word} ({some}). "
-            f"Pass --{word} COLUMN{hint}."
+            f"of {name} looks like {'a user' if word == 'user' else 'an item'} ({some}). "
+            f"Pass --{word} COLUMN{several}."
         )
+    return ""
 
 
 def _understanding(

@@ -107,7 +107,36 @@ _TWINS = tuple(
     for clock in _CLOCKS
 )
 """Formats that differ only in whether the day or the month comes first."""
-SPOKEN = {"%+": "ISO 8601 with offset", "%H:%M:%S": "time of day"}
+LETTERS = {
+    "%Y": "yyyy",
+    "%y": "yy",
+    "%m": "mm",
+    "%d": "dd",
+    "%b": "Mon",
+    "%a": "Day",
+    "%H": "HH",
+    "%I": "hh",
+    "%M": "MM",
+    "%S": "SS",
+    "%p": "AM",
+    "%.f": ".ffffff",
+    "%#z": "+HHMM",
+    "%z": "+HHMM",
+}
+
+
+def spoken(pattern: str) -> str:
+    """A strftime pattern for a person.
+
+    >>> spoken("%d/%b/%Y:%H:%M:%S %z"), spoken("%+")
+    ('dd/Mon/yyyy:HH:MM:SS +HHMM', 'ISO 8601 with offset')
+    """
+    whole = {"%+": "ISO 8601 with offset", "%H:%M:%S": "time of day"}
+    if pattern in whole:
+        return whole[pattern]
+    for code, letters in LETTERS.items():
+        pattern = pattern.replace(code, letters)
+    return pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,10 +281,10 @@ def _as_asked(present: pl.Series, unit: str) -> Clock:
         found = _textual(present)
         if found:
             return replace(found, reason="as asked for", confidence=1.0)
-    for _, spoken, _, pattern in DIGITS:
-        if word.lower() == spoken.lower():
-            return Clock(unit=spoken, reason="as asked for", confidence=1.0, formats=(pattern,))
-    known = [*UNITS_US, "iso", "excel", *(spoken for _, spoken, _, _ in DIGITS)]
+    for _, digits, _, pattern in DIGITS:
+        if word.lower() == digits.lower():
+            return Clock(unit=digits, reason="as asked for", confidence=1.0, formats=(pattern,))
+    known = [*UNITS_US, "iso", "excel", *(digits for _, digits, _, _ in DIGITS)]
     hint = nearest(unit, known)
     raise ConfigError(
         f"time_unit must be a strftime pattern or one of {', '.join(known)}; got '{unit}'. {hint}"
@@ -279,11 +308,11 @@ def _numeric(present: pl.Series, numbers: pl.Series, name: str) -> Clock:
         seconds = numbers * (UNITS_US[unit] / SECOND)
         share = seconds.is_between(EARLIEST_S, LATEST_S).mean()
         if isinstance(share, float) and share >= 0.8:
-            low, high = (_year(seconds.quantile(q, "nearest")) for q in (0.01, 0.99))
-            spoken = unit if exact else f"float {unit}"
+            years = dict.fromkeys(_year(seconds.quantile(q, "nearest")) for q in (0.01, 0.99))
+            name = unit if exact else f"float {unit}"
             return Clock(
-                unit=spoken,
-                reason=f"read as {spoken} since 1970 they fall in {low} to {high}",
+                unit=name,
+                reason=f"read as {name} since 1970 they fall in {' to '.join(years)}",
                 confidence=0.95,
                 scale_us=UNITS_US[unit],
                 whole=exact,
@@ -297,7 +326,7 @@ def _year(seconds: float | None) -> str:
 
 def _digit_moment(text: pl.Series) -> Clock | None:
     lengths = text.str.len_chars()
-    for length, spoken, pattern, form in DIGITS:
+    for length, digits, pattern, form in DIGITS:
         if (lengths == length).mean() != 1.0:
             continue
         if length == 10 and str(text.min()) < "1985":
@@ -306,7 +335,7 @@ def _digit_moment(text: pl.Series) -> Clock | None:
         few = text.n_unique() < 20
         if isinstance(fits, float) and fits >= (0.999 if length > 8 else 0.98):
             return Clock(
-                unit=spoken,
+                unit=digits,
                 reason=f"every value has {length} digits that make a date",
                 confidence=0.6 if few and length in (10, 12) else 0.95,
                 formats=(form,),
@@ -394,7 +423,7 @@ def _textual(present: pl.Series) -> Clock | None:
     states_zone = best in ("%+", "%H:%M:%S") or "z" in best or "GMT" in best
     zone = "" if states_zone else ", taken as UTC"
     return Clock(
-        unit=" or ".join(SPOKEN.get(pattern, pattern) for pattern in formats),
+        unit=" or ".join(spoken(pattern) for pattern in formats),
         reason=f"reads {total:.1%} of the sampled values{zone}{why}",
         confidence=confidence * min(1.0, total),
         formats=tuple(formats),
