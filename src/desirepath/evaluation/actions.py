@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the action of the next event is foreseen, by models that predict it and by plain counts.
+"""How often the action of the next event is foreseen, by models that predict it and by plain rules.
 
-The counts are what such a model must beat: the most common action, the same as last, and what most
-often follows the last action.
+The rules are what such a model must beat: the most common action, and the same as last.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,11 @@ from desirepath.sequences import Queries, Sequences
 Ints = NDArray[np.int64]
 
 
-@runtime_checkable
-class PredictsAction(Protocol):
-    """A model that also says which action comes next."""
+class ActionModel(Protocol):
+    """What says which action comes next, such as `models.markov.ActionMarkov`."""
 
-    def action_scores(self, queries: Queries) -> NDArray[np.float32]:
-        """Scores of shape (B, A), higher is likelier; columns 0 and 1 are -inf."""
+    def probabilities(self, queries: Queries) -> NDArray[np.floating]:
+        """(B, A) probability of each next action."""
         ...
 
 
@@ -36,38 +34,32 @@ def answerable(queries: Queries) -> bool:
     )
 
 
-def predicted(model: PredictsAction, queries: Queries, batch_size: int) -> Ints:
-    """(Q,) the action that the model holds for likeliest."""
-    parts = [
-        model.action_scores(queries[first : first + batch_size]).argmax(axis=1)
-        for first in range(0, len(queries), batch_size)
-    ]
-    return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+def predicted(
+    model: ActionModel, queries: Queries, batch_size: int = 8192
+) -> tuple[Ints, NDArray[np.float64]]:
+    """The action that the model holds for likeliest, and its probability, both (Q,)."""
+    action, chance = np.zeros(len(queries), np.int64), np.zeros(len(queries))
+    for first in range(0, len(queries), batch_size):
+        part = slice(first, first + batch_size)
+        said = np.asarray(model.probabilities(queries[part]), dtype=np.float64)
+        action[part], chance[part] = said.argmax(axis=1), said.max(axis=1)
+    return action, chance
 
 
 def plain_predictions(train: Sequences, queries: Queries) -> dict[str, Ints]:
-    """What three rules say, each (Q,): "most common", "same as last", "after the last".
+    """What two rules say, each (Q,): "most common action" of training, and "same action as last".
 
-    An empty history has no last action: there all say the most common one. Equally common actions:
-    the one with the lower index. Cost: one pass over the training rows.
+    An empty history has no last action: there both say the most common one. Of equally common
+    actions the one with the lower index.
 
     >>> train = Sequences.from_lists([["a", "b"]])
-    >>> sorted(plain_predictions(train, Queries.latest(train, np.array([0]))))
-    ['after the last', 'most common', 'same as last']
+    >>> {rule: said.tolist() for rule, said in
+    ...     plain_predictions(train, Queries.latest(train, np.array([0]))).items()}
+    {'most common action': [2], 'same action as last': [2]}
     """
-    n = len(train.actions)
-    action = np.asarray(train.action_ix).astype(np.int64)
-    counts = np.bincount(action, minlength=n)
+    counts = np.bincount(np.asarray(train.action_ix), minlength=len(train.actions))
     common = np.full(len(queries), counts.argmax(), dtype=np.int64)
-    follows = np.ones(max(len(action) - 1, 0), dtype=np.bool_)
-    inner = train.offsets[1:-1]
-    follows[inner[(inner > 0) & (inner < len(action))] - 1] = False  # no step from one user to the next
-    steps = np.bincount((action[:-1] * n + action[1:])[follows], minlength=n * n).reshape(n, n)
-    after = np.where(steps.sum(axis=1) > 0, steps.argmax(axis=1), counts.argmax())
-    some = queries.stop > queries.start
-    last = np.asarray(queries.sequences.action_ix)[np.maximum(queries.stop - 1, 0)].astype(np.int64)
-    return {
-        "most common": common,
-        "same as last": np.where(some, last, common),
-        "after the last": np.where(some, after[last], common),
-    }
+    some = np.flatnonzero(queries.stop > queries.start)
+    last = common.copy()
+    last[some] = queries.sequences.action_ix[queries.stop[some] - 1]
+    return {"most common action": common, "same action as last": last}

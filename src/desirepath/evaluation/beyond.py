@@ -28,8 +28,7 @@ def users_per_item(train: Sequences) -> NDArray[np.int64]:
     >>> users_per_item(Sequences.from_lists([["a", "a", "b"], ["a"]])).tolist()
     [0, 0, 2, 1]
     """
-    pair = train.user_ix.astype(np.int64) * len(train.items) + train.item_ix
-    return np.bincount(np.unique(pair) % len(train.items), minlength=len(train.items))
+    return np.bincount(_pairs(train) // max(train.n_users, 1), minlength=len(train.items))
 
 
 def relevant(item_QK: Lists, queries: Queries) -> NDArray[np.bool_]:
@@ -49,7 +48,7 @@ def coverage(item_QK: Lists, n_items: int) -> float:
     >>> coverage(np.array([[2, 3], [2, 4]]), n_items=6)
     0.5
     """
-    return len(np.unique(item_QK[item_QK != PADDING])) / n_items
+    return int((np.bincount(item_QK.ravel())[FIRST:] > 0).sum()) / n_items
 
 
 def gini(item_QK: Lists, n_items: int) -> float:
@@ -61,10 +60,10 @@ def gini(item_QK: Lists, n_items: int) -> float:
     >>> gini(np.array([[2], [2], [2], [2]]), n_items=4), gini(np.array([[2], [3]]), n_items=2)
     (0.75, 0.0)
     """
-    counts = np.unique(item_QK[item_QK != PADDING], return_counts=True)[1]
+    counts = np.bincount(item_QK.ravel())[FIRST:]
+    counts = np.sort(counts[counts > 0])
     if not len(counts):
         return 0.0
-    counts.sort()
     place = np.arange(n_items - len(counts) + 1, n_items + 1)
     return float(((2 * place - n_items - 1) * counts).sum() / (n_items * counts.sum()))
 
@@ -231,37 +230,66 @@ def diversity_users(item_QK: Lists, train: Sequences) -> Floats:
     [0.0, 1.0]
     """
     n_items = len(train.items)
-    pair = np.unique(train.item_ix.astype(np.int64) * train.n_users + train.user_ix)
+    pair = _pairs(train)
     user = (pair % train.n_users).astype(np.int32)
     offsets = np.searchsorted(pair, np.arange(n_items + 1, dtype=np.int64) * train.n_users)
-    one, other = np.triu_indices(item_QK.shape[1], 1)
-    low = np.minimum(item_QK[:, one], item_QK[:, other]).astype(np.int64)
-    high = np.maximum(item_QK[:, one], item_QK[:, other])
-    distinct, inverse = np.unique(low * n_items + high, return_inverse=True)
-    cosine = _cosines(user, offsets, distinct // n_items, distinct % n_items)[inverse.reshape(low.shape)]
-    real = low != PADDING
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pairs = real.sum(axis=1)
-        return np.where(pairs > 0, 1.0 - (cosine * real).sum(axis=1) / pairs, np.nan)
+    keys, cosines = np.empty(MEMO, np.int64), np.empty(MEMO, np.float32)
+    return np.asarray(_pair_diversity(item_QK, user, offsets, keys, cosines), dtype=np.float64)
+
+
+MEMO = 2**21
+"""Places for cosines of pairs already met (24 MB); the table starts anew when half of it is taken."""
 
 
 @numba.njit(cache=True, nogil=True)
-def _cosines(user: Any, offsets: Any, first: Any, second: Any) -> Any:
-    """(P,) cosine of the sets of users of each pair of items; the sets lie sorted in `user`."""
-    out = np.zeros(len(first))
-    for p in range(len(first)):
-        a, a_end = offsets[first[p]], offsets[first[p] + 1]
-        b, b_end = offsets[second[p]], offsets[second[p] + 1]
-        size = (a_end - a) * (b_end - b)
-        common = 0
-        while a < a_end and b < b_end:
-            x, y = user[a], user[b]
-            common += x == y
-            a += x <= y
-            b += y <= x
-        if size > 0:
-            out[p] = common / np.sqrt(size)
+def _pair_diversity(item_QK: Any, user: Any, offsets: Any, keys: Any, values: Any) -> Any:
+    """(Q,) 1 - mean cosine over the pairs of each list; a pair met before is looked up by open addressing."""
+    out = np.empty(len(item_QK))
+    keys[:] = -1
+    taken = 0
+    for q in range(len(item_QK)):
+        total, pairs = 0.0, 0
+        for a in range(item_QK.shape[1]):
+            for b in range(a):
+                low, high = min(item_QK[q, a], item_QK[q, b]), max(item_QK[q, a], item_QK[q, b])
+                if low == PADDING:
+                    continue
+                key = np.int64(low) << 32 | np.int64(high)
+                place = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(43))
+                while keys[place] != -1 and keys[place] != key:
+                    place = (place + 1) & (MEMO - 1)
+                if keys[place] == -1:
+                    keys[place] = key
+                    values[place] = _cosine(user, offsets, low, high)
+                    taken += 1
+                total += values[place]
+                pairs += 1
+        out[q] = 1.0 - total / pairs if pairs else np.nan
+        if taken > MEMO // 2:
+            keys[:] = -1
+            taken = 0
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _cosine(user: Any, offsets: Any, one: Any, other: Any) -> Any:
+    """Cosine of the sets of users of two items; each set lies sorted in `user`."""
+    a, a_end = offsets[one], offsets[one + 1]
+    b, b_end = offsets[other], offsets[other + 1]
+    size = (a_end - a) * (b_end - b)
+    common = 0
+    while a < a_end and b < b_end:
+        x, y = user[a], user[b]
+        common += x == y
+        a += x <= y
+        b += y <= x
+    return common / np.sqrt(size) if size > 0 else 0.0
+
+
+def _pairs(train: Sequences) -> NDArray[np.int64]:
+    """Pairs as item * n_users + user, each once, rising. A sort beats the hashing of np.unique."""
+    pair = np.sort(train.item_ix.astype(np.int64) * train.n_users + train.user_ix)
+    return pair[np.diff(pair, prepend=-1) > 0]
 
 
 def _mean(value_QK: Floats, item_QK: Lists) -> Floats:

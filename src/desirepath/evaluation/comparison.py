@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, ShapeError, TooLittleData, nearest
 from desirepath.evaluation import actions, calibration, metrics
+from desirepath.evaluation.actions import ActionModel
 from desirepath.evaluation.bootstrap import Average, Estimate, interval, means, resample
 from desirepath.evaluation.judge import EvaluationConfig, Judge, Row, accuracy
 from desirepath.evaluation.slices import cut, restrict
@@ -38,9 +39,10 @@ def evaluate(
     protocol: str = "",
     vectors: NDArray[np.floating] | None = None,
     probabilities: Mapping[str, Probabilities] | None = None,
+    action_models: Mapping[str, ActionModel] | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluation:
-    """The models compared on `queries`, the baseline first among equals.
+    """The models compared on the same queries.
 
     Args:
         models: row name to a fitted model, or to several of different seeds whose values are averaged.
@@ -51,6 +53,7 @@ def evaluate(
         protocol: what was asked, in one sentence, such as `Split.description`.
         vectors: (V, D) of items for diversity and serendipity by content; by co-occurrence when None.
         probabilities: row name to what gives the chances of the listed items (of the first model).
+        action_models: name to a fitted model of the next action.
         on_progress: told how far each model is.
 
     Raises:
@@ -82,6 +85,7 @@ def evaluate(
         rows[name] = judge.row(copies, first, _step(on_progress, name, len(copies), len(asked)))
     rows = {name: rows[name] for name in models}
     estimates, differences = _with_intervals(rows, asked.user_ix, baseline, config)
+    foreseen, trust = _actions(action_models or {}, asked, train, config)
     repeated = seen_share(asked)
     masked = float(next(iter(rows.values())).ranking.masked.mean())
     return Evaluation(
@@ -92,8 +96,8 @@ def evaluate(
         models=estimates,
         differences=differences,
         slices=tuple(_slices(rows, judge, config)) if config.with_slices else (),
-        calibration=_calibration(rows, probabilities or {}, asked, config),
-        actions=_actions(models, asked, train, config),
+        calibration=_calibration(rows, probabilities or {}, asked, config) | trust,
+        actions=foreseen,
         counts={
             "users": len(np.unique(asked.user_ix)),
             "queries": len(asked),
@@ -209,40 +213,42 @@ def _calibration(
             raise ConfigError(f"Probabilities came for '{name}', which is no model. {nearest(name, rows)}")
         row = rows[name]
         real = row.lists[:, : config.k] > 0
-        stated = np.asarray(chance(queries, row.ranking))[:, : config.k][real]
+        stated = np.asarray(chance(queries, row.ranking), dtype=np.float64)[:, : config.k][real]
         happened = row.relevant[:, : config.k][real]
-        found[name] = {
-            "brier": calibration.brier(stated, happened),
-            # What always stating the mean would give: a Brier score tells something only below it.
-            "brier_of_mean": float(happened.mean() * (1.0 - happened.mean())),
-            "ece": calibration.ece(stated, happened, config.n_bins),
-            "ece_count": calibration.ece(stated, happened, config.n_bins, "count"),
-            "n": len(stated),
-            "reliability": calibration.reliability(stated, happened, config.n_bins, "count").to_dicts(),
-        }
+        found[name] = _trust(stated, happened, config.n_bins)
     return found
 
 
+def _trust(stated: NDArray[np.float64], happened: NDArray[np.bool_], n_bins: int) -> dict[str, object]:
+    return {
+        "n": len(stated),
+        "brier": calibration.brier(stated, happened),
+        # What always stating the mean would give: a Brier score tells something only below it.
+        "brier_of_mean": float(happened.mean() * (1.0 - happened.mean())),
+        "ece": calibration.ece(stated, happened, n_bins),
+        "ece_count": calibration.ece(stated, happened, n_bins, "count"),
+        "reliability": calibration.reliability(stated, happened, n_bins, "count").to_dicts(),
+    }
+
+
 def _actions(
-    models: Mapping[str, Model | Sequence[Model]],
-    queries: Queries,
-    train: Sequences,
-    config: EvaluationConfig,
-) -> dict[str, Estimate]:
-    """Accuracy of the next action, with intervals, by the plain rules and every model that predicts it."""
+    action_models: Mapping[str, ActionModel], queries: Queries, train: Sequences, config: EvaluationConfig
+) -> tuple[dict[str, Estimate], dict[str, dict[str, object]]]:
+    """Accuracy of the next action by rules and models, and the calibration of the models' first choice."""
     if not actions.answerable(queries) or queries.target_action_ix is None:
-        return {}
-    said = actions.plain_predictions(train, queries)
-    for name, given in models.items():
-        model = given[0] if isinstance(given, Sequence) else given
-        if isinstance(model, actions.PredictsAction):
-            said[name] = actions.predicted(model, queries, config.batch_size or 1024)
+        return {}, {}
     actual = queries.target_action_ix.astype(np.int64)
+    said = actions.plain_predictions(train, queries)
+    trust: dict[str, dict[str, object]] = {}
+    for name, model in action_models.items():
+        said[name], chance = actions.predicted(model, queries)
+        trust[name] = _trust(chance, said[name] == actual, config.n_bins)
     table = np.stack([metrics.accuracy(guess, actual) for guess in said.values()], axis=1)
     value = means(table, queries.user_ix, config.average)
     draws = resample(table, queries.user_ix, config.average, config.n_resamples, config.seed)
     low, high = interval(draws, config.confidence)
-    return {name: Estimate(float(value[c]), float(low[c]), float(high[c])) for c, name in enumerate(said)}
+    found = {name: Estimate(float(value[c]), float(low[c]), float(high[c])) for c, name in enumerate(said)}
+    return found, trust
 
 
 def _notes(config: EvaluationConfig, repeated: float, masked: float) -> tuple[str, ...]:

@@ -200,6 +200,8 @@ def _hits(rank: Ints, offsets: Ints, k: int) -> Floats:
 
 def _order(rank: Ints, offsets: Ints) -> Ints:
     """(T,) place of each target among the targets of its query, 1 for the best."""
+    if len(rank) == len(offsets) - 1:
+        return np.ones(len(rank), dtype=np.int64)
     query = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((rank, query))
     place = np.empty(len(rank), dtype=np.int64)

@@ -53,7 +53,7 @@ class Evaluation:
     """Model minus baseline, with paired intervals; without the baseline itself."""
     slices: tuple[SliceResult, ...]
     calibration: Mapping[str, Mapping[str, Any]]
-    """Model name to brier, ece and reliability table, where probabilities were given."""
+    """Model name to brier, ece and reliability table, where probabilities were given, action models too."""
     actions: Mapping[str, Estimate]
     """Accuracy of the next action, by models and plain rules; empty where there is one action."""
     counts: Mapping[str, int]

@@ -94,38 +94,33 @@ def split_temporal(
         ConfigError: an option is outside its range.
         TooLittleData: all events happen at one moment, or no event can be asked for.
 
-    Cost: one quantile and a few passes over the columns.     Source: Gusak et al., Time to Split,
-    RecSys 2025. Changed: training keeps users with one event; cold users are counted.
+    Source: Gusak et al., Time to Split, RecSys 2025. Changed: users with one event are trained on.
     """
     _check_options(quantile, targets, days, validation, validation_size, cold_users)
     rng = np.random.default_rng(seed)
-    time_s = np.asarray(sequences.time_s)
-    cut_s = _cut(time_s, quantile)
-    before = time_s < cut_s
-    full = sequences.select(before)
-    n_before = full.lengths
+    cut_s = _cut(np.asarray(sequences.time_s), quantile)
+    full = sequences.select(np.asarray(sequences.time_s) < cut_s)
+    n_before, share = full.lengths, full.n_events / sequences.n_events
     test, left_out = _after(sequences, n_before, cut_s, np.inf, targets, days, cold_users)
     if len(test) == 0:
         raise TooLittleData(
             f"The test needs an event from {_when(cut_s)} on whose user has a history; none of {left_out} "
             f"targets has. Lower quantile={quantile}, or pass cold_users='keep'."
         )
-    validation_cut_s = None
+    validation_cut_s = _cut(full.time_s, quantile) if validation == "time" else None
     if validation == "users":
         train, asked = _hold_users(sequences, full, validation_size, rng)
     elif validation == "last":
         train, asked = _hold_last(sequences, n_before)
-    elif validation == "time":
-        validation_cut_s = _cut(full.time_s, quantile)
+    elif validation_cut_s is not None:
         train = full.select(np.asarray(full.time_s) < validation_cut_s)
         asked, _ = _after(sequences, train.lengths, validation_cut_s, cut_s, targets, days, cold_users)
     else:
         train, asked = full, _no_queries(sequences)
-    if validation != "users":
-        asked = _sample(asked, validation_size, rng)
+    asked = _sample(asked, validation_size, rng)
     asks = f"the set of items of the next {days:g} days" if targets == "days" else ASKS[targets]
-    warm = n_before[test.user_ix] > 0
-    more = {"test_queries_warm": int(warm.sum()), "test_queries_cold": int((~warm).sum())}
+    n_cold = int((n_before[test.user_ix] == 0).sum())
+    more = {"test_queries_warm": len(test) - n_cold, "test_queries_cold": n_cold}
     return Split(
         sequences=sequences,
         train=train,
@@ -135,7 +130,7 @@ def split_temporal(
         protocol="temporal",
         cut_s=cut_s,
         validation_cut_s=validation_cut_s,
-        description=f"Global temporal split at {_when(cut_s)} (quantile {quantile:g}, {before.mean():.1%} of "
+        description=f"Global temporal split at {_when(cut_s)} (quantile {quantile:g}, {share:.1%} of "
         f"events before); test asks for {asks}; validation: {validation}.",
         counts=_count(sequences, train, asked, test) | more | {"test_targets_without_history": left_out},
     )
