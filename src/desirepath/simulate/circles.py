@@ -80,3 +80,25 @@ def followers_moved(
     edge = graph.starts[buyer[cause]] + offset
     moved = rng.random(len(edge)) < graph.chance[edge]
     return cause[moved], graph.user[edge[moved]]
+
+
+def expected_moves(
+    graph: Graph, bought: NDArray[np.void], signup_us: NDArray[np.int64], end_us: int
+) -> tuple[int, float]:
+    """How many attempts purchases make on followers, and how many are expected to succeed in the log.
+
+    Args:
+        graph: the edges.
+        bought: rows with `user` and `time_us`, one a purchase.
+        signup_us: when each user signed up; who is moved before that does not buy.
+        end_us: end of the log; who is moved after it is not seen.
+    """
+    count = graph.starts[bought["user"] + 1] - graph.starts[bought["user"]]
+    cause = np.repeat(np.arange(len(bought)), count)
+    offset = np.arange(len(cause)) - np.repeat(np.cumsum(count) - count, count)
+    edge = graph.starts[bought["user"][cause]] + offset
+    moment = bought["time_us"][cause]
+    left_s = (end_us - moment) / 1e6
+    wait_s = np.maximum(0, signup_us[graph.user[edge]] - moment) / 1e6
+    seen = np.maximum(0.0, np.exp(-wait_s / LAG_S) - np.exp(-left_s / LAG_S))
+    return len(edge), float(np.sum(graph.chance[edge] * seen))

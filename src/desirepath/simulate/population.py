@@ -64,8 +64,8 @@ class Population:
     """Index into `words.COUNTRIES`."""
     age_band: NDArray[np.int8]
     """Index into `words.AGE_BANDS`."""
-    mobile: NDArray[np.float64]
-    """Chance that a visit comes from a telephone."""
+    mobile: NDArray[np.bool_]
+    """Whose main device is a telephone: nine of ten visits come from it, of the others one of ten."""
 
     def segment_at(self, user: NDArray[np.integer], time_us: NDArray[np.int64] | int) -> NDArray[np.int8]:
         """Segments of users (indexes in the shard) at moments."""
@@ -109,7 +109,7 @@ def draw_population(config: MarketplaceConfig, shard: int, first: int, n: int) -
         cold=cold,
         country=_labels(rng, COUNTRIES, n),
         age_band=_labels(rng, AGE_BANDS, n),
-        mobile=column("mobile")[segment],
+        mobile=rng.random(n) < column("mobile")[segment],
     )
 
 

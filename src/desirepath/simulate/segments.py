@@ -52,7 +52,7 @@ class Segment:
     baseline: float
     """Chance of that same purchase without the campaign."""
     mobile: float
-    """Share of visits from a telephone."""
+    """Share of users whose main device is a telephone."""
 
 
 WORKDAYS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5)

@@ -59,6 +59,8 @@ class Shard:
     """Who was treated and what it did."""
     planted: Planted
     """Which patterns were planted in whom."""
+    bought: NDArray[np.bool_]
+    """Who has at least one purchase: the buyers; the other people are the leavers."""
     held: NDArray[np.bool_]
     """Who holds which pattern in the end: (users, patterns)."""
     events: NDArray[np.void]
@@ -106,11 +108,12 @@ def simulate_shard(world: World, number: int, first: int, n_users: int) -> Shard
     trail = _ordered(trail, begins)
     events = trail.events
     u = generator(config.seed, 12, number).random(len(begins))
-    events["mobile"] = u[events["visit"]] < people.mobile[events["user"]]
+    events["mobile"] = u[events["visit"]] < np.where(people.mobile, 0.9, 0.1)[events["user"]]
     held = holders(events["user"], events["item"], events["action"], world.plants, n_users)
     return Shard(
-        people=people, graph=graph, campaign=campaign, planted=planted, held=held, events=events,
-        page_event=trail.page_event, page_choice=trail.page_choice, page_clicked=trail.page_clicked,
+        people=people, graph=graph, campaign=campaign, planted=planted, bought=bought, held=held,
+        events=events, page_event=trail.page_event, page_choice=trail.page_choice,
+        page_clicked=trail.page_clicked,
     )  # fmt: skip
 
 

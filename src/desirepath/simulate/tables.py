@@ -9,14 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
 from desirepath.schema import ACTION, EVENT_ID, ITEM, SESSION, TIME, USER, VALUE
+from desirepath.simulate.campaign import TREATED_SHARE
 from desirepath.simulate.chance import scattered
 from desirepath.simulate.flaws import (
     BAD_TIME,
+    BAD_TIMES,
+    CLEAN,
     FAR_TIME,
     FAR_TIMES_US,
     NEGATIVE,
@@ -24,13 +28,21 @@ from desirepath.simulate.flaws import (
     NO_USER,
     REPEATED_ID,
     Layout,
-)
+)  # fmt: skip
+from desirepath.simulate.patterns import TEMPLATES
+from desirepath.simulate.scene import STEPS
+from desirepath.simulate.segments import SEGMENTS
 from desirepath.simulate.settings import MarketplaceConfig
 from desirepath.simulate.shard import Shard
 from desirepath.simulate.slots import N_SLOTS
-from desirepath.simulate.triggers import ACTIONS, PURCHASE, SOURCES
-from desirepath.simulate.words import CATEGORIES, COUNTRIES
+from desirepath.simulate.triggers import ACTIONS, CAMPAIGN, PURCHASE, SOCIAL, SOURCES
+from desirepath.simulate.visits import PLANTED, ROBOT
+from desirepath.simulate.words import AGE_BANDS, CATEGORIES, COUNTRIES
 from desirepath.simulate.world import World
+
+OWN, TRIGGERED, BY_FRIEND, BY_CAMPAIGN, BY_PATTERN, BY_ROBOT = range(6)
+CAUSES = ("own", "trigger", "friend", "campaign", "pattern", "robot")
+"""How an event came about, as the truth says it."""
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -73,9 +85,7 @@ def user_names(config: MarketplaceConfig, first: int, n: int) -> pa.LargeStringA
     return numbered("u", scattered(np.arange(first, first + n), config.users, config.seed), width)
 
 
-def coded(
-    codes: NDArray[np.integer], words: Any, present: NDArray[np.bool_] | None = None
-) -> pa.DictionaryArray:
+def coded(codes: NDArray[Any], words: Any, present: NDArray[np.bool_] | None = None) -> pa.DictionaryArray:
     """A column of words given by code; null where not present."""
     dictionary = words if isinstance(words, pa.Array) else pa.array(words, pa.large_string())
     mask = None if present is None else ~present
@@ -97,7 +107,8 @@ def event_table(world: World, shard: Shard, layout: Layout, first_event: int, it
         world: configuration.
         shard: what happened.
         layout: the rows of the file.
-        first_event: number of the shard's first event id.
+        first_event: number of the shard's first event id; sessions and pages, which are fewer than
+            events, count from it too.
         items: outside ids of the items.
     """
     row, flaw = layout.row, layout.flaw
@@ -124,7 +135,6 @@ def event_table(world: World, shard: Shard, layout: Layout, first_event: int, it
     value[negative] = -world.catalogue.shelves["price"][item[negative]]
     page = shard.events["page"][row]
     clicked = page >= 0
-    first_page = page_base(shard, first_event)
     return pa.table(
         {
             EVENT_ID: numbered("e", layout.number + first_event, 10),
@@ -134,15 +144,10 @@ def event_table(world: World, shard: Shard, layout: Layout, first_event: int, it
             "device": coded(shard.events["mobile"][row], ("desktop", "mobile")),
             "country": coded(people.country[user], [code for code, _ in COUNTRIES]),
             "position": pa.array(shard.events["position"][row].astype(np.int32), mask=~clicked),
-            "impression_id": numbered("p", page + first_page, 10, clicked),
+            "impression_id": numbered("p", page + first_event, 10, clicked),
             "source": coded(shard.events["source"][row], SOURCES),
         }
     )
-
-
-def page_base(shard: Shard, first_event: int) -> int:
-    """Number of the shard's first page; pages are fewer than events, so they may share the numbers."""
-    return first_event
 
 
 def exposure_table(world: World, shard: Shard, first_event: int, items: pa.Array) -> pa.Table:
@@ -156,7 +161,7 @@ def exposure_table(world: World, shard: Shard, first_event: int, items: pa.Array
     names = user_names(world.config, shard.people.first, len(shard.people))
     return pa.table(
         {
-            "impression_id": numbered("p", page + page_base(shard, first_event), 10),
+            "impression_id": numbered("p", page + first_event, 10),
             USER: coded(shard.events["user"][view], names),
             TIME: moments(shard.events["time_us"][view]),
             "page_category": coded(context, [entry.name for entry in CATEGORIES]),
@@ -164,5 +169,117 @@ def exposure_table(world: World, shard: Shard, first_event: int, items: pa.Array
             ITEM: coded(world.slots.candidates[context, slot, choice], items),
             "propensity": pa.array(world.slots.propensity[context, slot, choice]),
             "clicked": pa.array(shard.page_clicked.ravel()),
+        }
+    )
+
+
+def csv_events(table: pa.Table, layout: Layout) -> pl.DataFrame:
+    """The log as text: ISO times, and something unreadable where a time is broken."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    garbage = np.array(BAD_TIMES, dtype=object)[(layout.pick * len(BAD_TIMES)).astype(np.int64)]
+    broken = pl.Series(garbage.tolist(), dtype=pl.String)
+    return frame.with_columns(
+        pl.when(pl.col(TIME).is_null())
+        .then(broken)
+        .otherwise(pl.col(TIME).dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ"))
+        .alias(TIME),
+        pl.selectors.categorical().cast(pl.String),
+    )
+
+
+def user_table(world: World, shard: Shard) -> pa.Table:
+    """What the shop knows of its users."""
+    people = shard.people
+    return pa.table(
+        {
+            USER: user_names(world.config, people.first, len(people)),
+            "age_band": coded(people.age_band, [band for band, _ in AGE_BANDS]),
+            "country": coded(people.country, [code for code, _ in COUNTRIES]),
+            "device": coded(people.mobile, ("desktop", "mobile")),
+            "signup_at": moments(people.signup_us),
+        }
+    )
+
+
+def campaign_table(world: World, shard: Shard) -> pa.Table:
+    """Who took part in the campaign, who got the message, and the logged propensity of getting it."""
+    campaign, people = shard.campaign, shard.people
+    who = np.flatnonzero(campaign.eligible)
+    return pa.table(
+        {
+            USER: user_names(world.config, people.first, len(people)).take(pa.array(who)),
+            "treated": pa.array(campaign.treated[who]),
+            "propensity": pa.array(np.full(len(who), TREATED_SHARE)),
+            "sent_at": moments(np.full(len(who), campaign.sent_us)),
+        }
+    )
+
+
+def social_table(world: World, shard: Shard) -> pa.Table:
+    """Who follows whom, with the probability that only the truth tells."""
+    graph, names = shard.graph, user_names(world.config, shard.people.first, len(shard.people))
+    return pa.table(
+        {
+            USER: coded(graph.user, names),
+            "friend_id": coded(graph.friend, names),
+            "probability": pa.array(graph.chance),
+        }
+    )
+
+
+def user_truth(world: World, shard: Shard) -> pa.Table:
+    """What only the simulator knows of the users."""
+    people, campaign = shard.people, shard.campaign
+    habits = people.habits
+    segments = [segment.name for segment in SEGMENTS]
+    person = ~people.robot
+    return pa.table(
+        {
+            USER: user_names(world.config, people.first, len(people)),
+            "segment": coded(habits["segment"], segments, person),
+            "segment_after": coded(habits["segment_after"], segments, person),
+            "switched_at": moments(habits["switch_us"], habits["segment"] != habits["segment_after"]),
+            "favourite_category": coded(habits["favourite"], [entry.name for entry in CATEGORIES], person),
+            "activity": pa.array(people.activity),
+            "robot": pa.array(people.robot),
+            "cold": pa.array(people.cold),
+            "buyer": pa.array(shard.bought, mask=people.robot),
+            "treated": pa.array(campaign.treated, mask=~campaign.eligible),
+            "buys_without": pa.array(campaign.without, mask=~campaign.eligible),
+            "buys_with": pa.array(campaign.with_it, mask=~campaign.eligible),
+        }
+    )
+
+
+def event_truth(shard: Shard, layout: Layout, first_event: int) -> pa.Table:
+    """Of every clean event: how it came about, and which event caused it."""
+    events = shard.events
+    own = np.empty(len(events), np.int64)
+    rows = layout.flaw == CLEAN
+    own[layout.row[rows]] = layout.number[rows] + first_event
+    parent, source, origin = events["parent"], events["source"], events["origin"]
+    cause = np.where(parent >= 0, TRIGGERED, OWN)
+    cause[source == SOCIAL] = BY_FRIEND
+    cause[source == CAMPAIGN] = BY_CAMPAIGN
+    cause[origin == PLANTED] = BY_PATTERN
+    cause[origin == ROBOT] = BY_ROBOT
+    return pa.table(
+        {
+            EVENT_ID: numbered("e", own, 10),
+            "cause": coded(cause, CAUSES),
+            "parent_event_id": numbered("e", own[parent], 10, parent >= 0),
+            "step": coded(events["step"], STEPS, events["step"] > 0),
+        }
+    )
+
+
+def planting_truth(world: World, shard: Shard) -> pa.Table:
+    """Which pattern was planted in whom."""
+    names = user_names(world.config, shard.people.first, len(shard.people))
+    return pa.table(
+        {
+            "pattern": coded(shard.planted.pattern, [template.name for template in TEMPLATES]),
+            USER: coded(shard.planted.who, names),
         }
     )
