@@ -9,7 +9,8 @@ that it is memory-mapped rather than loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,8 @@ class Sequences:
     actions: Vocabulary
     context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """Further columns of (n_events,), such as "value" (float32) or "session_ix" (int32)."""
+    labels: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """The words behind context columns that are coded, such as "device"; index 1 is none or unknown."""
 
     def __post_init__(self) -> None:
         n = len(self.item_ix)
@@ -109,6 +112,7 @@ class Sequences:
             items=self.items,
             actions=self.actions,
             context={name: column[rows] for name, column in self.context.items()},
+            labels=self.labels,
         )
 
     def with_action(self, action_id: str) -> Sequences:
@@ -119,7 +123,7 @@ class Sequences:
         return self.select(np.asarray(self.action_ix == ix))
 
     def to_frame(self) -> pl.DataFrame:
-        """One row an event, with outside ids: user_id, item_id, action, time, and the context columns."""
+        """One row an event, with outside ids and words: user_id, item_id, action, time, context columns."""
         micros = np.rint(np.asarray(self.time_s) * 1e6).astype(np.int64)
         return pl.DataFrame(
             {
@@ -127,35 +131,34 @@ class Sequences:
                 "item_id": self.items.decode(self.item_ix),
                 "action": self.actions.decode(self.action_ix),
                 "time": pl.Series(micros).cast(pl.Datetime("us", "UTC")),
-                **{name: np.asarray(column) for name, column in self.context.items()},
+                **{
+                    name: self.labels[name].decode(column) if name in self.labels else np.asarray(column)
+                    for name, column in self.context.items()
+                },
             }
         )
 
     def save(self, folder: Path) -> None:
-        """Write one file a column into `folder`; the header comes last, so a cut write is not readable."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / HEADER).unlink(missing_ok=True)
-        columns: dict[str, NDArray[Any]] = {
-            "offsets": self.offsets,
-            "item_ix": self.item_ix,
-            "action_ix": self.action_ix,
-            "time_s": self.time_s,
-            **self.context,
-        }
-        for name, column in columns.items():
-            np.save(folder / f"{name}.npy", column, allow_pickle=False)
-        for name, vocabulary in (("users", self.users), ("items", self.items), ("actions", self.actions)):
-            pl.DataFrame({"id": vocabulary.ids}).write_ipc(folder / f"{name}.arrow")
-        header = {
-            "format": FORMAT,
-            "n_users": self.n_users,
-            "n_events": self.n_events,
-            "n_items": self.n_items,
-            "context": sorted(self.context),
-        }
-        part = folder / f"{HEADER}.part"
-        part.write_text(json.dumps(header, indent=1))
-        part.replace(folder / HEADER)
+        """Write one file a column into `folder`; see `replaced` for what a cut leaves."""
+        with replaced(folder) as (part, header):
+            columns: dict[str, NDArray[Any]] = {
+                "offsets": self.offsets,
+                "item_ix": self.item_ix,
+                "action_ix": self.action_ix,
+                "time_s": self.time_s,
+                **self.context,
+            }
+            for name, column in columns.items():
+                with part(f"{name}.npy").open("wb") as file:  # a name would be given one more suffix
+                    np.save(file, column, allow_pickle=False)
+            write_words(part, self.users, self.items, self.actions, self.labels)
+            header |= {
+                "n_users": self.n_users,
+                "n_events": self.n_events,
+                "n_items": self.n_items,
+                "context": sorted(self.context),
+                "labels": sorted(self.labels),
+            }
 
     @staticmethod
     def load(folder: Path) -> Sequences:
@@ -193,6 +196,7 @@ class Sequences:
             items=vocabulary("items", 2),
             actions=vocabulary("actions", 2),
             context={name: column(name) for name in header["context"]},
+            labels={name: vocabulary(f"labels-{name}", 2) for name in header.get("labels", [])},
         )
 
     @staticmethod
@@ -225,3 +229,44 @@ class Sequences:
             items=items,
             actions=Vocabulary(["event"]),
         )
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[tuple[Callable[[str], Path], dict[str, Any]]]:
+    """Write the files of `folder` anew: gives the path for each name, and the header to fill in.
+
+    Everything is written beside the old files; they are swapped at the end, the header last, so that a
+    cut leaves the old sequences or none that can be opened, and maps of the old files stay valid.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[Path] = []
+
+    def part(name: str) -> Path:
+        parts.append(folder / f"{name}.part")
+        return parts[-1]
+
+    header: dict[str, Any] = {"format": FORMAT}
+    try:
+        yield part, header
+        head = part(HEADER)
+        head.write_text(json.dumps(header, indent=1))
+    except BaseException:
+        for path in parts:
+            path.unlink(missing_ok=True)
+        raise
+    (folder / HEADER).unlink(missing_ok=True)
+    for path in parts:
+        path.replace(path.with_suffix(""))
+
+
+def write_words(
+    part: Callable[[str], Path],
+    users: Vocabulary,
+    items: Vocabulary,
+    actions: Vocabulary,
+    labels: Mapping[str, Vocabulary],
+) -> None:
+    """Write the vocabularies into files that `part` names."""
+    named = {"users": users, "items": items, "actions": actions}
+    for name, vocabulary in {**named, **{f"labels-{name}": words for name, words in labels.items()}}.items():
+        pl.DataFrame({"id": vocabulary.ids}).write_ipc(part(f"{name}.arrow"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from desirepath.errors import DataError
 from desirepath.schema import FIRST, UNKNOWN
+
+if TYPE_CHECKING:
+    from desirepath.events.ids import IdTable
 
 RESERVED_LABELS = ("<padding>", "<unknown>")
 
@@ -52,6 +56,18 @@ class Vocabulary:
             )
         return index
 
+    @cached_property
+    def _table(self) -> IdTable:
+        # Here rather than above: its kernels take a second to load, which `import desirepath` spares.
+        from desirepath.events.ids import IdTable
+
+        table = IdTable(self.ids)
+        if len(table) != len(self.ids):
+            raise DataError(
+                f"Ids must be distinct; {len(self.ids) - len(table)} of {len(self.ids)} come again."
+            )
+        return table
+
     def __len__(self) -> int:
         """The number of indexes, the reserved ones included."""
         return self.reserved + len(self.ids)
@@ -73,17 +89,11 @@ class Vocabulary:
     def encode(self, names: pl.Series | Iterable[str]) -> NDArray[np.int64]:
         """The index of each id; what is not known becomes 1 (or -1 without reserved indexes).
 
-        Shapes: (N,) ids to (N,) int64.     Cost: one hash join, O(N + V).
+        Shapes: (N,) ids to (N,) int64.     Cost: O(V) once, then one visit of memory an id.
         """
         series = names if isinstance(names, pl.Series) else pl.Series(list(names), dtype=pl.String)
-        table = pl.DataFrame({"id": self.ids}).with_row_index("ix", offset=self.reserved)
-        found = (
-            pl.DataFrame({"id": series.cast(pl.String)})
-            .join(table, on="id", how="left", maintain_order="left")
-            .get_column("ix")
-            .cast(pl.Int64)
-        )
-        return found.fill_null(UNKNOWN if self.reserved else -1).to_numpy()
+        position = self._table.find(series.cast(pl.String)).astype(np.int64)
+        return np.where(position >= 0, position + self.reserved, UNKNOWN if self.reserved else -1)
 
     def decode(self, index: NDArray[np.integer] | Iterable[int]) -> pl.Series:
         """The id of each index; the reserved ones read "<padding>" and "<unknown>"."""
@@ -94,5 +104,5 @@ class Vocabulary:
     def extended(self, names: pl.Series) -> Vocabulary:
         """This vocabulary with the unseen of `names` appended, in their order of first appearance."""
         fresh = names.cast(pl.String).alias("id").drop_nulls().unique(maintain_order=True)
-        fresh = fresh.filter(~fresh.is_in(self.ids.implode()))
+        fresh = fresh.filter(pl.Series(self._table.find(fresh) < 0))
         return Vocabulary(pl.concat([self.ids, fresh]), reserved=self.reserved)
