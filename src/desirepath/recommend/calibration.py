@@ -36,7 +36,7 @@ class CalibrationConfig:
     max_scores: int = 32_000_000
     """Most scores held for the first step (4 bytes each); it takes a sample of the queries beyond."""
     pseudo_pairs: float = 10.0
-    """Weight of the first step's own probability in each step of the staircase, in pairs, >= 0."""
+    """Weight of the first step's own probability at each level of the staircase, in pairs, >= 0."""
     seed: int = 0
     """Draw of the sample."""
 
@@ -188,13 +188,19 @@ class Calibration:
         """
         try:
             fields: Any = json.loads(path.read_text())
-            written = fields.pop("format")
+            written = fields["format"]
             if written > FORMAT:
                 raise DataError(
                     f"A calibration must be of format {FORMAT} or older; {path} has {written}. "
                     "Upgrade desirepath."
                 )
-            return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+            return Calibration(
+                sharpness=float(fields["sharpness"]),
+                returning=float(fields["returning"]),
+                knot=tuple(fields["knot"]),
+                probability=tuple(fields["probability"]),
+                n_queries=int(fields["n_queries"]),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} holds no calibration ({error}). Train again to make one.") from error
 
@@ -210,8 +216,9 @@ def staircase(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Corners (p, probability) of the isotonic regression of outcomes on stated probabilities.
 
-    Each level is drawn towards the mean of what was stated there, as if `pseudo_pairs` more pairs had
-    behaved as stated: a level of one lucky pair does not become certainty, nor one of none impossible.
+    Each level is drawn towards the mean of what was stated there, its odds multiplied so that they are right
+    over all pairs, as if `pseudo_pairs` more pairs had behaved so: a level of one lucky pair does not become
+    certainty, nor one of none impossible.
 
     >>> corner, level = staircase(np.array([0.1, 0.1, 0.4, 0.6]), np.array([False, True, True, False]), 0.0)
     >>> corner.tolist(), level.tolist()
@@ -224,9 +231,14 @@ def staircase(
     blocks = isotonic_regression(hits / n, weights=n).blocks
     first, last = blocks[:-1], blocks[1:] - 1
     n_block, hits_block = np.add.reduceat(n, first), np.add.reduceat(hits, first)
+    # What the pseudo-pairs say is right on the whole, so that they add no bias of their own.
     stated_block = np.add.reduceat(value * n, first) / n_block
-    level = (hits_block + pseudo_pairs * stated_block) / (n_block + pseudo_pairs)
-    level = np.maximum.accumulate(level)
+    total, said = n.sum(), float((value * n).sum())
+    ratio = (hits.sum() + 0.5) / (total - hits.sum() + 0.5) * (total - said + 0.5) / (said + 0.5)
+    likely = ratio * stated_block / (ratio * stated_block + 1.0 - stated_block)
+    weight = n_block + pseudo_pairs
+    level = (hits_block + pseudo_pairs * likely) / weight
+    level = isotonic_regression(level, weights=weight).x
     single = first == last
     corner = np.concatenate([value[first], value[last[~single]]])
     level = np.concatenate([level, level[~single]])

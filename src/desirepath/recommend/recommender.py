@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, ShapeError
 from desirepath.models.base import Model
+from desirepath.models.counts import last_items
 from desirepath.models.markov import ActionMarkov
 from desirepath.models.popularity import DecayedPopularity
 from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.held import batches
 from desirepath.recommend.lists import Lists, make_lists
 from desirepath.recommend.similar import Similar
-from desirepath.schema import FIRST, UNKNOWN
+from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Queries, Sequences, Vocabulary
 
 FALLBACK = DecayedPopularity.name
@@ -87,7 +89,7 @@ class Recommender:
 
         Args:
             model: fitted.
-            sequences: all that is known of the users until now; may be newer than what the model was fitted on.
+            sequences: all that is known of the users until now; may be newer than what the model saw.
             items: the item vocabulary that the model was fitted with; that of `sequences` when None. Items
                 that came later count as unknown.
             titles: titles of items by id; where there are any, answers carry them.
@@ -232,13 +234,12 @@ class Recommender:
 
     def _lists(self, queries: Queries, k: int, exclude_seen: bool) -> tuple[Lists, NDArray[np.bool_]]:
         """The lists of the queries, and which of them (B,) the fallback made."""
-        known = np.concatenate([np.zeros(1, np.int64), np.cumsum(queries.sequences.item_ix >= FIRST)])
-        cold = known[queries.stop] == known[queries.start]
-        options = {"mask_seen": exclude_seen, "allowed": self.allowed}
-        lists = make_lists(self.model, queries[~cold], _positive(k), calibration=self.calibration, **options)
+        cold = last_items(queries, len(self.items)) == PADDING
+        make = partial(make_lists, k=_positive(k), mask_seen=exclude_seen, allowed=self.allowed)
+        lists = make(self.model, queries[~cold], calibration=self.calibration)
         if not cold.any():
             return lists, cold
-        spare = make_lists(self.fallback, queries[cold], k, **options)
+        spare = make(self.fallback, queries[cold])
         place = np.argsort(np.argsort(cold, kind="stable"), kind="stable")
         whole = Lists(
             item_ix=np.concatenate([lists.item_ix, spare.item_ix])[place],
@@ -305,5 +306,5 @@ def _in_vocabulary(sequences: Sequences, items: Vocabulary) -> Sequences:
         return sequences
     to_known = np.full(len(sequences.items), UNKNOWN, dtype=np.int32)
     to_known[FIRST:] = items.encode(sequences.items.ids)
-    to_known[0] = 0
+    to_known[0] = PADDING
     return replace(sequences, item_ix=to_known[np.asarray(sequences.item_ix)], items=items)

@@ -96,8 +96,7 @@ class Similar:
         users = self._item_user[[item_ix]].indices
         shared = np.asarray(self._user_item[users].sum(axis=0), dtype=np.float32).ravel()
         n_users = np.diff(self._item_user.indptr)
-        cosine: NDArray[np.float32] = shared / np.sqrt(np.maximum(n_users * max(len(users), 1), 1.0))
-        return cosine.astype(np.float32)
+        return np.asarray(shared / np.sqrt(np.maximum(n_users * max(len(users), 1), 1.0)), dtype=np.float32)
 
     @cached_property
     def _user_item(self) -> sp.csr_array:
@@ -128,8 +127,7 @@ class Similar:
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.where(norm > 0, norm, 1.0)
-    return unit
+    return np.asarray(vectors / np.where(norm > 0, norm, 1.0), dtype=np.float32)
 
 
 def _best(cosine: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
