@@ -289,7 +289,7 @@ def nearest_id(name: str, ids: pl.Series, n_compared: int = 5000) -> str:
     """
     length = ids.str.len_chars()
     alike = ids.str.starts_with(name[:2]) | ids.str.ends_with(name[-2:])
-    near = ids.filter(alike & (length >= len(name) - 2) & (length <= len(name) + 2)).head(n_compared)
+    near = ids.filter(alike & (length >= max(len(name) - 2, 0)) & (length <= len(name) + 2)).head(n_compared)
     close = difflib.get_close_matches(name, near.to_list(), n=1)
     return f"Did you mean '{close[0]}'?" if close else f"None of the {len(ids)} known ids looks like it."
 
