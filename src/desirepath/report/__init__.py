@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The report: one HTML file that opens offline and shows what a log holds and what models made of it."""
+
+from desirepath.report.data import ReportData
+from desirepath.report.page import write_report
+
+__all__ = ["ReportData", "write_report"]
