@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: a simulated marketplace, everything run on it, and what was found beside what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from desirepath.flows.pipeline import run
+from desirepath.flows.progress import Progress, silent
+from desirepath.flows.words import Answer, Given
+from desirepath.simulate import demo as demo_config
+from desirepath.simulate import write
+
+QUICK = ("training.epochs=12", "training.batch_size=128", "training.learning_rate=0.002")
+"""The demo shows the way, in a minute; leave these out for the best that the model can do."""
+
+
+def demo(to: Path, seed: int = 0, words: Sequence[str] = (), progress: Progress = silent) -> Answer:
+    """Simulate a small marketplace into `to`/log, run everything on it, and say what was found."""
+    log, title = to / "log", "Simulating a marketplace"
+    if not (log / "truth.json").exists():
+        write(
+            demo_config(seed=seed),
+            log,
+            format="csv",
+            on_progress=lambda done, of: progress(title, done / max(of, 1), f"{done:,} events"),
+        )
+    progress(title, 1.0, "")
+    given = Given(
+        sources=[str(log / "events.csv")], items=str(log / "items.csv"), users=str(log / "users.csv")
+    )
+    answer = run(given, to / "workspace", [*QUICK, *words], progress)
+    return Answer(
+        answer.plain | {"log": str(log)},
+        [*answer.shown, f"The log and the truth planted in it: {log}"],
+    )
