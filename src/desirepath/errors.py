@@ -58,11 +58,13 @@ class LeakError(DesirepathError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known word closest to `name`, or all of them when none is close.
+    """A hint naming the known word closest to `name`, or the first twelve when none is close.
 
     >>> nearest("tiem", ["time", "user"])
     "Did you mean 'time'?"
     """
     words = list(known)
     close = difflib.get_close_matches(name, words, n=1)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(words)}."
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(words[:12])}{', ...' if len(words) > 12 else '.'}"

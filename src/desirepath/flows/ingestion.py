@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from desirepath import events
 from desirepath.errors import TooLittleData
-from desirepath.events.cleaning import RULES
+from desirepath.events.cleaning import RULES, CleaningConfig
 from desirepath.events.log import EventLog
 from desirepath.events.manifest import IngestReport
 from desirepath.events.raw import ColumnChoice, RawLog
@@ -61,10 +62,7 @@ def take_in(given: Given, to: Path, settings: Settings, progress: Progress) -> t
             log = EventLog(workspace.events)
             report = log.append(raw, settings.cleaning, rejects=given.rejects, on_progress=progress)
             if not len(log):
-                raise TooLittleData(
-                    f"At least one event must remain after cleaning; all {report.rows_read} rows went: "
-                    f"{_counts(report)}. Look at them with --rejects FILE, or relax [cleaning]."
-                )
+                raise _nothing_left(report)
             for kind, table in tables.items():
                 _keep_table(table, workspace.table(kind))
             if not report.was_known or workspace.step("ingest") is None:
@@ -74,6 +72,20 @@ def take_in(given: Given, to: Path, settings: Settings, progress: Progress) -> t
             shutil.rmtree(to)
         raise
     return workspace, report
+
+
+def to_sequences(log: RawLog, cleaning: CleaningConfig | None = None) -> Sequences:
+    """A raw log, cleaned and packed in memory, without a workspace; for logs that fit into it.
+
+    Raises:
+        TooLittleData: no row is left after cleaning.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        kept = EventLog(Path(folder, "events"))
+        report = kept.append(log, cleaning)
+        if not len(kept):
+            raise _nothing_left(report)
+        return build_sequences(kept, Path(folder, "sequences")).in_memory()
 
 
 def open_sequences(workspace: Workspace, progress: Progress = silent) -> Sequences:
@@ -114,8 +126,12 @@ def _remember(workspace: Workspace, raw: RawLog, log: EventLog) -> None:
     )
 
 
-def _counts(report: IngestReport) -> str:
-    return ", ".join(f"{n:,} {RULES[reason]}" for reason, n in report.removed.items()) or "nothing"
+def _nothing_left(report: IngestReport) -> TooLittleData:
+    reasons = ", ".join(f"{n:,} {RULES[reason]}" for reason, n in report.removed.items())
+    return TooLittleData(
+        f"At least one event must remain after cleaning; of {report.rows_read} rows none does"
+        f"{': ' if reasons else ''}{reasons}. Look at them with --rejects FILE, or relax [cleaning]."
+    )
 
 
 def _kept_table(report: IngestReport) -> Table:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from desirepath import config
 from desirepath.errors import ConfigError
-from desirepath.evaluation import EvaluationConfig
+from desirepath.evaluation.judge import EvaluationConfig
 from desirepath.events.cleaning import CleaningConfig
 from desirepath.models import BASELINES
 from desirepath.recommend.ranking import seen_share
