@@ -15,7 +15,6 @@ from desirepath.events.tables import Table
 from desirepath.events.times import NULLS, SECOND, Clock, understand
 from desirepath.schema import (
     ACTION,
-    DEFAULT_ACTION,
     EVENT,
     EVENT_ID,
     ITEM,
@@ -30,48 +29,57 @@ IDS = frozenset({USER, ITEM, EVENT_ID, SESSION, "impression_id"})
 """Roles whose values are kept to the letter; null markers mean nothing to them."""
 
 
-def canonical(table: Table, guess: Guess, choice: ColumnChoice, several: bool) -> pl.LazyFrame:
-    """A table's rows with canonical columns; files whose time has another unit are read by their own.
+Runs = list[tuple[int, int, Clock | None]]
+"""Stretches of a table's files (first, last exclusive) and the clock that reads them."""
+
+
+def canonical(table: Table, guess: Guess, runs: Runs, default_action: str) -> pl.LazyFrame:
+    """A table's rows with canonical columns, in order.
 
     Args:
         table: The rows.
         guess: What its columns were taken for.
-        choice: What the caller said.
-        several: Whether unlike tables are put together, so that the file's name is the default action.
+        runs: Which clock reads which files, from `clock_runs`.
+        default_action: The action where no column tells one.
     """
-    default = table.stems[0] if several else DEFAULT_ACTION
-    runs = [(0, len(table.files), guess.clock)]
-    if guess.clock and guess.clock.scale_us and not guess.clock.is_relative and len(table.heads) > 1:
-        runs = _clock_runs(table, guess.roles[TIME], choice, guess.clock)
     parts = []
     for first, last, clock in runs:
         lazy = table.lazy(first, last)
-        parts.append(laid_over(lazy, guess, lazy.collect_schema(), default, clock))
+        parts.append(laid_over(lazy, guess, lazy.collect_schema(), default_action, clock))
     return parts[0] if len(parts) == 1 else pl.concat(parts)
 
 
-def _clock_runs(
-    table: Table, role: Role, choice: ColumnChoice, usual: Clock
-) -> list[tuple[int, int, Clock | None]]:
-    """Stretches of files that share a time unit."""
-    clocks: list[Clock] = []
-    for head in table.heads:
+def clock_runs(table: Table, guess: Guess, choice: ColumnChoice) -> Runs:
+    """Stretches of files that share a time unit; a file plainly in another is read by its own."""
+    usual = guess.clock
+    if usual is None or not usual.scale_us or len(table.heads) < 2 or choice.time_unit is not None:
+        return [(0, len(table.files), usual)]
+    role = guess.roles[TIME]
+    runs: Runs = []
+    for at, head in enumerate(table.heads):
         clock = usual
-        if head.height and choice.time_unit is None:
+        if head.height:
             try:
                 own = understand(joined(head, role), role.source)
             except DataError:
                 own = usual
-            if own.scale_us and not own.is_relative and own.scale_us != usual.scale_us:
+            if (
+                own.scale_us
+                and not own.is_relative
+                and (own.scale_us, usual.is_relative) != (usual.scale_us, False)
+            ):
                 clock = own
-        clocks.append(clock)
-    runs: list[tuple[int, int, Clock | None]] = []
-    for at, clock in enumerate(clocks):
-        if runs and runs[-1][2] == clock:
-            runs[-1] = (runs[-1][0], at + 1, clock)
+        elif runs:
+            clock = runs[-1][2] or usual
+        if runs and _same(runs[-1][2], clock):
+            runs[-1] = (runs[-1][0], at + 1, runs[-1][2])
         else:
             runs.append((at, at + 1, clock))
     return runs
+
+
+def _same(a: Clock | None, b: Clock) -> bool:
+    return a is not None and (a.scale_us, a.is_relative, a.whole) == (b.scale_us, b.is_relative, b.whole)
 
 
 def laid_over(

@@ -125,7 +125,7 @@ def sniff(
 def _refuse_binary(text: str, name: str) -> None:
     head = text[:65536]
     odd = sum(head.count(chr(c)) for c in range(32) if c not in (1, 9, 10, 12, 13))
-    if odd > 0.02 * len(head) or "\x00" in head[:1024]:
+    if odd > max(4, 0.03 * len(head)) or "\x00" in head[:1024]:
         raise DataError(
             f"{name} must be text (CSV, JSONL, ...), Parquet or SQLite; {odd:,} of its first {len(head):,} "
             "characters are control codes. Convert it first, or pass --encoding if it is text."

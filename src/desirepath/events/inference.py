@@ -84,7 +84,9 @@ def profile(values: pl.Series) -> Profile:
     name, dtype = values.name, values.dtype
     present = values.drop_nulls()
     if dtype == pl.String():
-        present = present.filter(~present.is_in(NULLS))
+        filled = present.filter(present != "")
+        present = filled.filter(~filled.is_in(NULLS))
+        present = filled if present.is_empty() else present  # ids may all read like null markers
     kind = "text"
     numbers: pl.Series | None = None
     if present.is_empty():

@@ -30,6 +30,7 @@ VOCABULARY: dict[str, tuple[tuple[float, str], ...]] = {
             0.9,
             rf"(.+_)?({WHO})(_unique)?_(id|idx|uuid|key|hash|no|id_?sha\d+|id_?hash)|({WHO})id.*|cookie{ID}",
         ),
+        (0.9, r"(用户|用戶|会员|客户|读者)(id|_id|编号|标识|号)?"),
         (
             0.6,
             r"seq(uence)?_id|case_id|case|trace_id|author(_id)?|actor(_id)?|owner_id|from_(user|node)(_id)?",
@@ -39,6 +40,7 @@ VOCABULARY: dict[str, tuple[tuple[float, str], ...]] = {
     ITEM: (
         (1.0, rf"({WHAT}){ID}|iid|i_id|stock_?code|goods_?sku"),
         (0.9, rf"(.+_)?({WHAT})_(id|idx|uuid|key|hash|no|code)|({WHAT})id"),
+        (0.9, r"(商品|物品|文章|内容|视频|电影)(id|_id|编号|标识|号)?"),
         (
             0.7,
             r"(page_?)?(url|uri|path)|page(_?(id|name))?|screen(_?name)?|request(_?path)?|link|product_?name",
@@ -64,6 +66,7 @@ VOCABULARY: dict[str, tuple[tuple[float, str], ...]] = {
             r"time_?stamps?|ts|date_?time|event_?(time|timestamp|date|ts|datetime)|unix_?time(stamp)?|moment",
         ),
         (1.0, r"time|created_?(at|time|on|date)?|occurr?ed_?(at|on)|utc(_?time)?|unix_?review_?time|epoch"),
+        (0.9, r"(时间|時間)(戳)?|日期|.+(时间|時間)"),
         (
             0.9,
             r".+_(time_?stamp|date_?time|ts)|server_?time|visit_?time|action_?time|(order|purchase|click)_?time",
@@ -99,7 +102,8 @@ VOCABULARY: dict[str, tuple[tuple[float, str], ...]] = {
         ),
         (
             0.7,
-            r".+_(rating|price|amount|value|score|quantity|duration)|count|watch_?(time|ratio)|hours_?played",
+            r"(?!propensity).+_(rating|price|amount|value|score|quantity|duration)|count|watch_?(time|ratio)"
+            r"|hours_?played",
         ),
     ),
     "query": (

@@ -14,7 +14,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from desirepath.errors import ConfigError, DataError
-from desirepath.events.canonical import canonical, in_file_order, laid_over
+from desirepath.events.canonical import canonical, clock_runs, in_file_order, laid_over
 from desirepath.events.inference import Guess, Role, infer, joined
 from desirepath.events.raw import (
     ColumnChoice,
@@ -25,7 +25,7 @@ from desirepath.events.raw import (
     canonical_log,
 )
 from desirepath.events.tables import Table, read_tables
-from desirepath.events.times import SECOND, mask
+from desirepath.events.times import SECOND, Clock, mask
 from desirepath.schema import ACTION, DEFAULT_ACTION, ITEM, REQUIRED, TIME, USER
 
 SAMPLES = 3
@@ -94,11 +94,16 @@ def read_events(
                 raise DataError(lack)
             notes += [lack] if lack else []
         several = len(candidates) > 1
-        parts = [canonical(candidate.table, candidate.guess, choice, several) for candidate in candidates]
+        runs = [clock_runs(candidate.table, candidate.guess, choice) for candidate in candidates]
+        parts = [
+            canonical(c.table, c.guess, run, c.table.stems[0] if several else DEFAULT_ACTION)
+            for c, run in zip(candidates, runs, strict=True)
+        ]
         lazy = parts[0] if not several else pl.concat(parts, how="diagonal")
         if all(candidate.guess.clock is None for candidate in candidates):
             lazy = in_file_order(lazy)
-        understanding = _understanding(candidates, lazy, show_samples, (*reading.notes, *notes))
+        clocks = [clock for run in runs for _, _, clock in run if clock]
+        understanding = _understanding(candidates, lazy, clocks, show_samples, (*reading.notes, *notes))
     except PolarsError as error:
         raise DataError(
             f"{named[0]} must be readable to its end; polars says: {first_line(error)}"
@@ -135,7 +140,8 @@ def _from_frame(frame: pl.DataFrame | pl.LazyFrame, choice: ColumnChoice, show_s
     candidate = _Candidate(table=table, sample=sample, guess=guess)
     lazy = laid_over(lazy, guess, schema, DEFAULT_ACTION, guess.clock)
     lazy = lazy if guess.clock else in_file_order(lazy)
-    return RawLog(lazy=lazy, understanding=_understanding([candidate], lazy, show_samples, ()))
+    clocks = [guess.clock] if guess.clock else []
+    return RawLog(lazy=lazy, understanding=_understanding([candidate], lazy, clocks, show_samples, ()))
 
 
 def _logs(tables: list[Table], choice: ColumnChoice) -> tuple[list[_Candidate], list[str]]:
@@ -149,6 +155,11 @@ def _logs(tables: list[Table], choice: ColumnChoice) -> tuple[list[_Candidate], 
     for table in tables:
         sample = table.sample()
         try:
+            if len(sample.columns) < 2:
+                raise DataError(
+                    f"{table.name} must have columns for users and items; only one was found "
+                    f"({table.files[0].dialect or table.files[0].format}). Pass --delimiter if it was misread."
+                )
             candidates.append(
                 _Candidate(table=table, sample=sample, guess=infer(sample, choice, table.hints))
             )
@@ -192,7 +203,11 @@ def lacking(guess: Guess, name: str, columns: list[str]) -> str:
 
 
 def _understanding(
-    candidates: list[_Candidate], lazy: pl.LazyFrame, show_samples: bool, notes: tuple[str, ...]
+    candidates: list[_Candidate],
+    lazy: pl.LazyFrame,
+    clocks: list[Clock],
+    show_samples: bool,
+    notes: tuple[str, ...],
 ) -> Understanding:
     columns: list[ColumnUnderstanding] = []
     for candidate in candidates:
@@ -208,7 +223,7 @@ def _understanding(
         own.append(f"No action column: every event is called '{DEFAULT_ACTION}'.")
     return Understanding(
         columns=tuple(columns),
-        time=_time(candidates, lazy),
+        time=_time(candidates, lazy, clocks),
         files=tuple(file for candidate in candidates for file in candidate.table.files),
         notes=tuple(dict.fromkeys([*notes, *own])),
         missing=tuple(dict.fromkeys(role for c in candidates for role in c.guess.missing)),
@@ -247,7 +262,7 @@ def _columns(candidate: _Candidate, show_samples: bool) -> list[ColumnUnderstand
     return told
 
 
-def _time(candidates: list[_Candidate], lazy: pl.LazyFrame) -> TimeUnderstanding:
+def _time(candidates: list[_Candidate], lazy: pl.LazyFrame, clocks: list[Clock]) -> TimeUnderstanding:
     """The clock of the log, with its range over all rows."""
     timed = [c for c in candidates if c.guess.clock is not None]
     if not timed:
@@ -256,8 +271,7 @@ def _time(candidates: list[_Candidate], lazy: pl.LazyFrame) -> TimeUnderstanding
             unit="file order",
             reason="no column holds moments; the order of the rows stands for time",
         )
-    clock, role = timed[0].guess.clock, timed[0].guess.roles[TIME]
-    assert clock is not None
+    clock, role = clocks[0], timed[0].guess.roles[TIME]
     low, high = (
         lazy.select(pl.col(TIME).min().alias("low"), pl.col(TIME).max().alias("high"))
         .collect(engine="streaming")
@@ -271,11 +285,11 @@ def _time(candidates: list[_Candidate], lazy: pl.LazyFrame) -> TimeUnderstanding
         )
     return TimeUnderstanding(
         source=role.source,
-        unit=" or ".join(dict.fromkeys(c.guess.clock.unit for c in timed if c.guess.clock)),
+        unit=" or ".join(dict.fromkeys(c.unit for c in clocks)),
         reason=f"{role.reason}; {clock.reason}",
         first=low,
         last=high,
-        is_relative=clock.is_relative,
+        is_relative=any(c.is_relative for c in clocks),
         resolution_s=_grain(sampled.select(TIME).collect()[TIME]),
     )
 

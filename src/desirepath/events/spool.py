@@ -7,7 +7,9 @@ live as long as the spool.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 import polars as pl
@@ -24,12 +26,20 @@ UNREADABLE_ROWS = 10_000
 UNREADABLE_SCHEMA = {"file": pl.String(), "line": pl.Int64(), "reason": pl.String(), "text": pl.String()}
 
 
+class Scratch:
+    """A temporary folder that is removed with this object, or when the program ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="desirepath-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 class Spool:
     """A growing table of text columns."""
 
     def __init__(self) -> None:
         self._frames: list[pl.DataFrame] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Scratch | None = None
         self._parts: list[tuple[Path, tuple[str, ...]]] = []
         self._bytes = 0
         self._samples: list[pl.DataFrame] = []
@@ -56,7 +66,7 @@ class Spool:
 
     def _flush(self) -> None:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="desirepath-")
+            self._folder = Scratch()
         frames, self._frames, self._bytes = self._frames, [], 0
         runs: list[list[pl.DataFrame]] = []
         for frame in frames:
@@ -64,12 +74,12 @@ class Spool:
                 runs.append([])
             runs[-1].append(frame)
         for run in runs:
-            path = Path(self._folder.name) / f"{len(self._parts):06d}.parquet"
+            path = self._folder.path / f"{len(self._parts):06d}.parquet"
             try:
                 pl.concat(run).write_parquet(path, compression="lz4", row_group_size=2**18)
             except OSError as error:
                 raise DataError(
-                    f"The temporary folder {self._folder.name} must have room for what is read; {error}. "
+                    f"The temporary folder {self._folder.path} must have room for what is read; {error}. "
                     "Free some space, or point TMPDIR at a larger disk."
                 ) from error
             self._parts.append((path, tuple(run[0].columns)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ from desirepath.events.files import (
     readable,
 )
 from desirepath.events.raw import ColumnChoice, FileUnderstanding
-from desirepath.events.spool import SAMPLE_ROWS, Complaints, Spool
+from desirepath.events.spool import SAMPLE_ROWS, Complaints, Scratch, Spool
 
 HEAD = 2**18
 """Bytes from which a dialect is told."""
@@ -247,9 +246,9 @@ def _append(table: Table, spool: Spool) -> None:
 def _read_parquet(source: Source, archive: Archive, packed: str, mark: str, reading: Reading) -> None:
     path = source.path
     if packed:
-        folder = tempfile.TemporaryDirectory(prefix="desirepath-")
+        folder = Scratch()
         reading.keeps.append(folder)
-        path = Path(folder.name) / "member.parquet"
+        path = folder.path / "member.parquet"
         with readable(source.name), path.open("wb") as out:
             for chunk in chunks(source, archive, packed):
                 out.write(chunk)

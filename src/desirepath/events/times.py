@@ -173,6 +173,8 @@ class Clock:
     def _numbers(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         if dtype == pl.String():
             column = column.str.strip_chars()
+        inexact = (column.cast(pl.Float64, strict=False) * self.scale_us).round().cast(pl.Int64, strict=False)
+        micros = inexact
         if self.whole:
             number = column.cast(pl.Int64, strict=False)
             if self.scale_us < 1:
@@ -180,10 +182,8 @@ class Clock:
             else:
                 limit = int(YEAR_9999_US / self.scale_us)
                 micros = pl.when(number.is_between(-limit, limit)).then(number * int(self.scale_us))
-        else:
-            micros = (
-                (column.cast(pl.Float64, strict=False) * self.scale_us).round().cast(pl.Int64, strict=False)
-            )
+            if dtype == pl.String():  # a stray "1500000000.5" among whole numbers
+                micros = pl.coalesce(micros, inexact)
         micros = micros + self.origin_us if self.origin_us else micros
         return pl.when(micros.is_between(YEAR_1_US, YEAR_9999_US)).then(micros).cast(TIME_DTYPE)
 
