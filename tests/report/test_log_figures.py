@@ -25,7 +25,7 @@ from desirepath.report.concentration import (
 from desirepath.report.overview import overview
 from desirepath.report.theme import many, plain, share
 from desirepath.report.timeline import OTHER, counts_over_time, step_for, timeline, timeline_reading
-from desirepath.report.visits import MINUTES, session_minutes, session_sizes
+from desirepath.report.visits import MINUTES, count_sessions, session_minutes, session_sizes
 from desirepath.report.week import heat_map, week_reading, weekday_bars
 
 START = datetime(2024, 1, 31, 22, tzinfo=UTC)
@@ -56,11 +56,24 @@ def test_overview_counts() -> None:
     assert size.n_pairs == len(set(zip(events["user_id"], events["item_id"], strict=True)))
     assert (size.first, size.last) == (min(events["time"]), max(events["time"]))
     assert not size.is_day_grained
-    assert size.n_sessions_named == 0
+    assert not size.has_session_ids
     assert all(events["time"] < size.end)
     days = events.with_columns(pl.col("time").dt.truncate("1d"), pl.lit("s").alias("session_id"))
     assert overview(days.lazy()).is_day_grained
-    assert overview(days.lazy()).n_sessions_named == 1
+    assert overview(days.lazy()).has_session_ids
+
+
+def test_pairs_of_a_long_log_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    n = 200_000
+    events = log(n, 10).with_columns(
+        pl.Series("user_id", rng.integers(0, 3000, n).astype(str)),
+        pl.Series("item_id", rng.integers(0, 300, n).astype(str)),
+    )
+    exact = overview(events.lazy()).n_pairs
+    assert exact == events.select("user_id", "item_id").n_unique()
+    monkeypatch.setattr("desirepath.report.overview.EXACT_PAIRS", 50_000)
+    assert overview(events.lazy()).n_pairs == pytest.approx(exact, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,8 @@ def test_sessions_fall_into_their_minutes() -> None:
     end = max(events["time"]) + timedelta(seconds=1)
     told = sessions(events, end, SessionConfig(session_gap_s=3600 * 6))
     rows = told.collect()
-    sizes, minutes = session_sizes(told), session_minutes(told)
+    counted = count_sessions(told)
+    sizes, minutes = session_sizes(counted), session_minutes(counted)
     assert dict(sizes.iter_rows()) == dict(Counter(rows["n_events"]))
     edges = [0.0, *map(float, MINUTES), np.inf]
     lengths = [s / 60 for s, n in zip(rows["length_s"], rows["n_events"], strict=True) if n > 1]

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from desirepath.errors import DataError, TooLittleData
+from desirepath.features import sessions
 from desirepath.report import ReportData, write_report
 
 EVIL = "<script>alert('x')</script><img src=http://evil.example/x.png> & \"quoted\" </script> <b>bold</b>"
@@ -253,6 +254,19 @@ def test_a_log_of_days_has_weekdays_and_no_minutes(tmp_path: Path) -> None:
         write_report(tmp_path / "r.html", full_report(events=by_id.lazy())).read_text(encoding="utf-8")
     )
     assert set(found.figures) == PLOTS - {"session-minutes"}
+
+
+def test_sessions_of_a_long_log_are_those_of_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("desirepath.report.log_part.MAX_SORTED", 200)
+    found = Page(write_report(tmp_path / "r.html", full_report()).read_text(encoding="utf-8"))
+    assert "one user in 3" in found.text
+    events = some_events()
+    kept = events.filter(pl.col("user_id").hash(seed=0) % 3 == 0)
+    whole = sessions(kept, datetime(2025, 1, 1, tzinfo=UTC)).collect().height
+    assert 0 < kept.height < events.height
+    assert sum(found.figures["session-events"]["data"][0]["y"]) == whole
 
 
 @pytest.mark.parametrize("n", [1, 2])

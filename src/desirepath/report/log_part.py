@@ -24,13 +24,21 @@ from desirepath.report.concentration import (
     lorenz_reading,
 )
 from desirepath.report.data import ReportData
-from desirepath.report.overview import Overview
+from desirepath.report.overview import Overview, sample_users
 from desirepath.report.theme import many, share
 from desirepath.report.timeline import counts_over_time, step_for, timeline, timeline_reading
-from desirepath.report.visits import minutes_bars, minutes_reading, session_minutes, session_sizes
+from desirepath.report.visits import (
+    count_sessions,
+    minutes_bars,
+    minutes_reading,
+    session_minutes,
+    session_sizes,
+)
 from desirepath.report.week import heat_map, week_reading, weekday_bars
 from desirepath.schema import ITEM, SESSION, USER
 
+MAX_SORTED = 20_000_000
+"""Events whose sessions are told in full; a longer log is sampled by users."""
 NO_TIME = "The log bears no times; the order of its rows stands for them. Name the time column to see this."
 NO_CALENDAR = (
     "The log tells only how far apart its moments lie, not their dates. Name the time unit to see this."
@@ -222,21 +230,24 @@ def rhythm_section(data: ReportData, size: Overview, basis: str) -> Section:
 def visits_section(data: ReportData, size: Overview, basis: str) -> Section:
     """Sessions by events and minutes."""
     title = "Sessions"
-    by_id = (
-        data.sessions.by != "gap"
-        and SESSION in data.events.collect_schema().names()
-        and size.n_sessions_named
-    )
+    by_id = data.sessions.by != "gap" and size.has_session_ids
     if not data.has_time or size.last is None:
         return Section(name="visits", title=title, blocks=[Absent(title="Session lengths", reason=NO_TIME)])
     if not by_id and day_grained(data, size):
         reason = "The log has whole days and no session id, so that the pauses between sessions are unknown."
         return Section(name="visits", title=title, blocks=[Absent(title="Session lengths", reason=reason)])
     columns = [USER, "time", *([SESSION] if by_id else [])]
-    told = sessions(data.events.select(columns), size.end, data.sessions)
+    # The sort of sessions is the one step whose memory grows with events: a long log is sampled by users.
+    k = -(-size.n_events // MAX_SORTED)
+    kept = data.events.select(columns)
+    if k > 1:
+        kept = sample_users(kept, k)
+    counted = count_sessions(sessions(kept, size.end, data.sessions))
     gap = f"a pause of more than {data.sessions.session_gap_s / 60:g} minutes ends a session"
     ground = f"{basis} " + ("Sessions as the log's session id names them." if by_id else f"By rule: {gap}.")
-    sizes = session_sizes(told)
+    if k > 1:
+        ground += f" Sessions of one user in {k}, drawn by the hash of the id."
+    sizes = session_sizes(counted)
     blocks: list[Block] = [
         Plot(
             name="session-events",
@@ -249,7 +260,7 @@ def visits_section(data: ReportData, size: Overview, basis: str) -> Section:
     if day_grained(data, size):
         blocks.append(Absent(title="Sessions by minutes", reason="The log's times are whole days."))
     else:
-        minutes = session_minutes(told)
+        minutes = session_minutes(counted)
         blocks.append(
             Plot(
                 name="session-minutes",

@@ -14,6 +14,9 @@ import polars as pl
 from desirepath.errors import TooLittleData
 from desirepath.schema import ACTION, ITEM, SESSION, TIME, USER
 
+EXACT_PAIRS = 20_000_000
+"""Events up to which different pairs are counted one by one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
@@ -27,8 +30,8 @@ class Overview:
     """Different items."""
     n_actions: int
     """Different actions."""
-    n_sessions_named: int
-    """Different session ids; 0 where the log has none."""
+    has_session_ids: bool
+    """Whether any event bears a session id."""
     first: datetime | None
     """Earliest moment, UTC; None where no event has one."""
     last: datetime | None
@@ -36,7 +39,7 @@ class Overview:
     is_day_grained: bool
     """Whether every moment is midnight UTC."""
     n_pairs: int
-    """Different (user, item) pairs."""
+    """Different (user, item) pairs; estimated from a sample of users beyond `EXACT_PAIRS` events."""
 
     @property
     def end(self) -> datetime:
@@ -65,7 +68,7 @@ def overview(events: pl.LazyFrame) -> Overview:
         pl.col(USER).n_unique().alias("n_users"),
         pl.col(ITEM).n_unique().alias("n_items"),
         pl.col(ACTION).n_unique().alias("n_actions"),
-        (pl.col(SESSION).drop_nulls().n_unique() if named else pl.lit(0)).alias("n_sessions_named"),
+        (pl.col(SESSION).is_not_null().any() if named else pl.lit(False)).alias("has_session_ids"),
         pl.col(TIME).min().alias("first"),
         pl.col(TIME).max().alias("last"),
         (pl.col(TIME).dt.time() == pl.time(0)).all().alias("is_day_grained"),
@@ -73,5 +76,18 @@ def overview(events: pl.LazyFrame) -> Overview:
     found = row.row(0, named=True)
     if not found["n_events"]:
         raise TooLittleData("A report needs at least one event; the log has none.")
-    pairs = events.group_by(USER, ITEM).len().select(pl.len()).collect(engine="streaming").item()
-    return Overview(**found, n_pairs=pairs)
+    return Overview(**found, n_pairs=_pairs(events, found["n_events"]))
+
+
+def _pairs(events: pl.LazyFrame, n_events: int) -> int:
+    # All events of one user in k, so that pairs stay whole; then in proportion to events.
+    k = -(-n_events // EXACT_PAIRS)
+    kept = events if k == 1 else sample_users(events, k)
+    counts = kept.group_by(USER, ITEM).len().select(pl.len(), pl.col("len").sum().alias("n_events"))
+    pairs, seen = counts.collect(engine="streaming").row(0)
+    return round(pairs * n_events / seen) if seen else 0
+
+
+def sample_users(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    """All events of about one user in `k`, drawn by the hash of the id."""
+    return events.filter(pl.col(USER).hash(seed=0) % k == 0)

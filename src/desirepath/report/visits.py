@@ -18,31 +18,39 @@ MINUTES = (1, 5, 15, 30, 60, 120, 480)
 """Upper edges of the bins of minutes, each included."""
 
 
-def session_sizes(told: pl.LazyFrame) -> pl.DataFrame:
-    """How many sessions have how many events: n_events, n_keys (counts of counts)."""
+def count_sessions(told: pl.LazyFrame) -> pl.DataFrame:
+    """Sessions counted by events and minutes in one streaming pass: n_events, bin, n_keys.
+
+    bin 0 is a session of one event, of which no length is known; then one bin for each of `MINUTES`
+    and one beyond.
+    """
+    minutes = pl.col("length_s") / 60
+    place = pl.sum_horizontal((minutes > edge).cast(pl.Int32) for edge in MINUTES) + 1
     return (
-        told.group_by(pl.col("n_events").cast(pl.Int64))
+        told.group_by(
+            pl.col("n_events").cast(pl.Int64),
+            pl.when(pl.col("n_events") == 1).then(0).otherwise(place).cast(pl.Int32).alias("bin"),
+        )
         .agg(pl.len().cast(pl.Int64).alias("n_keys"))
-        .sort("n_events")
+        .sort("n_events", "bin")
         .collect(engine="streaming")
     )
 
 
-def session_minutes(told: pl.LazyFrame) -> pl.DataFrame:
+def session_sizes(counted: pl.DataFrame) -> pl.DataFrame:
+    """How many sessions have how many events: n_events, n_keys (counts of counts)."""
+    return counted.group_by("n_events").agg(pl.col("n_keys").sum()).sort("n_events")
+
+
+def session_minutes(counted: pl.DataFrame) -> pl.DataFrame:
     """Sessions by minutes from first to last event: label, n_sessions; single events apart."""
     labels = ["one event", f"up to {MINUTES[0]} min"]
     labels += [f"{_length(a)}–{_length(b)}" for a, b in pairwise(MINUTES)]
     labels.append(f"over {_length(MINUTES[-1])}")
-    minutes = pl.col("length_s") / 60
-    place = pl.sum_horizontal((minutes > edge).cast(pl.Int32) for edge in MINUTES) + 1
-    counted = (
-        told.group_by(pl.when(pl.col("n_events") == 1).then(0).otherwise(place).cast(pl.Int32).alias("bin"))
-        .agg(pl.len().cast(pl.Int64).alias("n_sessions"))
-        .collect(engine="streaming")
-    )
     grid = pl.DataFrame({"bin": range(len(labels)), "label": labels}, schema_overrides={"bin": pl.Int32})
+    found = counted.group_by("bin").agg(pl.col("n_keys").sum().alias("n_sessions"))
     return (
-        grid.join(counted, on="bin", how="left")
+        grid.join(found, on="bin", how="left")
         .with_columns(pl.col("n_sessions").fill_null(0))
         .sort("bin")
         .select("label", "n_sessions")
