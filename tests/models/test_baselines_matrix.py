@@ -216,6 +216,18 @@ def test_bpr_keeps_learnt_factors_and_folds_the_rest():
     assert np.median(cosine) > 0.8
 
 
+def test_bpr_walks_no_further_than_told():
+    world = noisy()
+    n_pairs = len(dense(world).nonzero()[0])
+    scores = [
+        Bpr(BprConfig(dim=4, epochs=epochs, max_steps=steps)).fit(world).scores(everybody(world))
+        for epochs, steps in ((100, 3 * n_pairs + 1), (3, 10**9), (100, 1), (1, 10**9))
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[2], scores[3])
+    assert not np.array_equal(scores[0], scores[2])
+
+
 def test_factorisation_follows_seed():
     world = noisy()
     for make in (lambda s: Als(AlsConfig(dim=4, seed=s)), lambda s: Bpr(BprConfig(dim=4, seed=s))):

@@ -184,8 +184,10 @@ class BprConfig:
     dim: int = 64
     """Length of a factor without its bias, >= 1."""
     epochs: int = 100
-    """Passes over the events, >= 1."""
-    learning_rate: float = 0.01
+    """Most passes over the events, >= 1."""
+    max_steps: int = 50_000_000
+    """Most pairs drawn, >= 1: large logs take fewer passes (at least one), about a minute in all."""
+    learning_rate: float = 0.05
     """Step of the stochastic gradient, > 0."""
     penalty: float = 0.01
     """The ridge penalty on all factors, > 0."""
@@ -193,7 +195,7 @@ class BprConfig:
     """Start of the factors and draw of the pairs."""
 
     def __post_init__(self) -> None:
-        _check(self, ("dim", "epochs", "learning_rate", "penalty"))
+        _check(self, ("dim", "epochs", "max_steps", "learning_rate", "penalty"))
 
 
 class Bpr:
@@ -201,7 +203,7 @@ class Bpr:
 
     A history that training saw has the factor p_u that was learnt for it. Any other is folded in:
     p_u = W m_u, with m_u the mean of its items' factors and W the ridge regression of the learnt factors of
-    all training users on their means; on ML-100K and Beauty it ranks as well as the learnt factors do.
+    all training users on their means; on ML-100K it ranks as well as the learnt factors do.
     Equal seeds give equal models, for which the gradient walks on one thread. Ties, and histories without a
     known item, follow popularity.
 
@@ -217,14 +219,15 @@ class Bpr:
         self._arrays: dict[str, NDArray[Any]] | None = None
 
     def fit(self, train: Sequences) -> Self:
-        """Walk.     Cost: epochs x events x dim on one core, then users x dim^2 for the folding."""
+        """Walk.     Cost: steps x dim on one core, then users x dim^2 for the folding."""
         history = interactions(train)
+        epochs = max(1, min(self.config.epochs, self.config.max_steps // max(history.nnz, 1)))
         with _one_blas_thread():
             model = _load("bpr").BayesianPersonalizedRanking(
                 factors=self.config.dim,
                 learning_rate=self.config.learning_rate,
                 regularization=self.config.penalty,
-                iterations=self.config.epochs,
+                iterations=epochs,
                 num_threads=1,
                 random_state=self.config.seed,
             )
