@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from html.entities import html5
 from typing import Literal
 
 import polars as pl
@@ -156,7 +157,8 @@ class Mending:
         for name, value in self.fills.items():
             if gaps := batch.get_column(name).null_count():
                 mended[f"filled:{name}"] += gaps
-                changed.append(batch.get_column(name).fill_null(pl.lit(value)))
+                column = batch.get_column(name)
+                changed.append(column.fill_null(pl.lit(value, dtype=column.dtype)))
         return batch.with_columns(changed) if changed else batch
 
 
@@ -186,6 +188,9 @@ def plan_mending(config: CleaningConfig, lazy: pl.LazyFrame) -> Mending:
     if numbers:
         found = lazy.select(**numbers).collect(engine="streaming").row(0, named=True)
         fills |= {name: value for name, value in found.items() if value is not None}
+    for name, value in fills.items():
+        if schema[name].is_integer() and isinstance(value, float):
+            fills[name] = round(value)
     texts = [
         name
         for name, dtype in schema.items()
@@ -224,8 +229,14 @@ def unescape(text: pl.Series) -> pl.Series:
     if not has.any():
         return text
     distinct = text.filter(has.fill_null(value=False)).unique()
-    turned = pl.Series([html.unescape(value) for value in distinct.to_list()], dtype=pl.String)
+    turned = pl.Series([re.sub(ENTITY, _character, value) for value in distinct.to_list()], dtype=pl.String)
     return text.replace(distinct, turned)
+
+
+def _character(entity: re.Match[str]) -> str:
+    """What one entity stands for; an unknown name stays, as it may be no entity at all."""
+    text = entity[0]
+    return html.unescape(text) if text[1] == "#" else html5.get(text[1:], text)
 
 
 __all__ = [
