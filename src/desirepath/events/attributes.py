@@ -34,7 +34,7 @@ def read_table(
     """What is known of items or users, one row an id: item_id or user_id first, then the attributes.
 
     A repeated id keeps its first row. Columns without a name keep "column_2" and so on, save that
-    the first column of mostly distinct words is called "title".
+    the first column of mostly distinct words in a table of items is called "title".
 
     Args:
         path: A file of any format that events may have.
@@ -57,7 +57,8 @@ def read_table(
     others = [name for name in frame.columns if name != chosen and name not in nameless]
     rest = frame.select(_attribute(frame[name]) for name in others)
     taken = {role: f"{role}_given"}
-    title = next((n for n in others if re.fullmatch(r"column_\d+", n) and _is_title(frame[n])), None)
+    nameless_text = (n for n in others if re.fullmatch(r"column_\d+", n) and _is_title(frame[n]))
+    title = next(nameless_text, None) if kind == "items" else None
     if title:
         taken[title] = "title"
     rest = rest.rename({name: taken[name] for name in rest.columns if name in taken})
@@ -103,11 +104,11 @@ def _attribute(values: pl.Series) -> pl.Series:
     """A column as numbers where all of its values are, without those of leading zeros."""
     if values.dtype != pl.String():
         return values
-    values = values.set(values.is_in(NULLS), None)
-    present = values.drop_nulls().str.strip_chars()
+    marked = values.set(values.is_in(NULLS), None)
+    present = marked.drop_nulls().str.strip_chars()
     if present.is_empty() or present.str.contains(r"^[+-]?0\d").any():
         return values
     for dtype in (pl.Int64(), pl.Float64()):
         if present.cast(dtype, strict=False).null_count() == 0:
-            return values.str.strip_chars().cast(dtype)
+            return marked.str.strip_chars().cast(dtype)
     return values

@@ -25,7 +25,7 @@ ORDER = (TIME, USER, ITEM, ACTION, SESSION, EVENT_ID, VALUE, "lat", "lon", "posi
 THRESHOLD = 0.3
 FLAGS = {ACTION: "--action", USER: "--user", ITEM: "--item", TIME: "--time"}
 TENANTS = re.compile(
-    r"app(_id)?|tenant(_id)?|site(_id)?|namespace|realm|platform|domain|market(place)?|shop(_id)?"
+    r"app(_id)?|tenant(_id)?|site(_id)?|namespace|realm|platform|domain|market(place)?|shop(_id)?|split|fold"
 )
 """Names of columns within which user ids may be unique."""
 

@@ -156,9 +156,10 @@ def _logs(tables: list[Table], choice: ColumnChoice) -> tuple[list[_Candidate], 
         sample = table.sample()
         try:
             if len(sample.columns) < 2:
+                file = table.files[0]
                 raise DataError(
                     f"{table.name} must have columns for users and items; only one was found "
-                    f"({table.files[0].dialect or table.files[0].format}). Pass --delimiter if it was misread."
+                    f"({file.dialect or file.format}). Pass --delimiter if it was misread."
                 )
             candidates.append(
                 _Candidate(table=table, sample=sample, guess=infer(sample, choice, table.hints))

@@ -78,6 +78,7 @@ _FIXED = (
     "%Y-%m-%d %H:%M",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M:%S%.f",
     "%Y/%m/%d %H:%M",
