@@ -18,6 +18,7 @@ from desirepath.report.comparison import (
     headline_rows,
     overlaps,
     ranked,
+    twins,
 )
 from desirepath.report.learning import best_epoch, learning_reading, loss_curve
 from desirepath.report.model_part import metrics_table
@@ -71,6 +72,23 @@ def test_the_table_has_the_best_in_bold_where_there_is_a_contest() -> None:
     assert table.rows[1][3] == "0.9000"
     assert table.strong == {(0, 1), (1, 2)}
     assert "Lower is better for ece" in table.reading
+
+
+def test_metrics_that_say_the_same_stand_once() -> None:
+    doubled = [*ROWS, *({**r, "metric": "gain@10"} for r in ROWS if r["metric"] == "ndcg@10")]
+    assert twins(doubled) == {"gain@10": "ndcg@10"}
+    assert len(dots_and_intervals(doubled, "ndcg@10").data) == 1
+    table = metrics_table(doubled, "ndcg@10", "P.")
+    assert "gain@10" not in table.head
+    assert "gain@10 is the same as ndcg@10 here." in table.reading
+    # The headline stays, whatever its twin came before.
+    assert metrics_table(doubled, "gain@10", "P.").head[1] == "gain@10"
+    assert not twins([*doubled, row("x", 0.3, metric="gain@10")])
+
+
+def test_what_could_not_be_computed_is_left_out() -> None:
+    mixed = [*ROWS, row("x", float("nan")), {**row("y", 0.1), "value": None}]
+    assert headline_rows(mixed) == ROWS
 
 
 def test_slices_do_not_rank_models() -> None:
@@ -156,13 +174,17 @@ def test_what_a_log_cannot_support_is_said(log: pl.LazyFrame, words: str) -> Non
 def test_what_models_cannot_claim_is_said() -> None:
     log = events(1200, 5)
     assert "No popularity row" in told(log, evaluation={"rows": [row("sasrec", 0.2)]})
-    assert "No model beats popularity" in told(
+    assert "a rule that learns nothing" in told(
         log, evaluation={"rows": [row("sasrec", 0.1), row("popularity", 0.2)]}
     )
     close = {"rows": [row("sasrec", 0.2, 0.05), row("popularity", 0.15, 0.05)]}
     assert "may be chance" in told(log, evaluation=close)
+    half = pl.DataFrame({"n": [10_000], "stated": [0.01], "observed": [0.005]})
+    assert "miss by 0.5 percentage points on average, where 0.5% came true" in told(log, calibration=half)
+    fair = pl.DataFrame({"n": [10_000], "stated": [0.0052], "observed": [0.005]})
+    assert told(log, calibration=fair) == ""
     bad = pl.DataFrame({"n": [10], "stated": [0.9], "observed": [0.2]})
-    assert "miss by 70.0 percentage points" in told(log, calibration=bad)
+    assert "miss by 70 percentage points" in told(log, calibration=bad)
     lists = pl.DataFrame({"user_id": ["0"], "item_id": ["1"], "probability": [0.5]})
     assert "not checked" in told(log, recommendations=lists)
     assert told(log, warnings=["Mine."], understanding={"notes": ["Read."]}) == "Mine.\nRead."

@@ -135,7 +135,14 @@ def full_report(**changes: Any) -> ReportData:
             ],
             "headline": "ndcg@10",
             "differences": [
-                {"model": "sasrec", "baseline": EVIL, "metric": "m", "value": 0.1, "low": -0.1, "high": 0.3}
+                {
+                    "model": "sasrec",
+                    "baseline": EVIL,
+                    "metric": "ndcg@10",
+                    "value": 0.1,
+                    "low": -0.1,
+                    "high": 0.3,
+                }
             ],
         },
         "training": [
@@ -176,6 +183,10 @@ def test_it_loads_nothing(page: Page) -> None:
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:")), (tag, name, value)
         assert "url(" not in (attributes.get("style") or "")
+    policies = [a["content"] or "" for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1
+    assert "default-src 'none'" in policies[0]
+    assert "http" not in policies[0]
     assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "embed", "base")]
     assert [a for tag, a in page.tags if tag == "link"] == [{"rel": "icon", "href": "data:,"}]
 
@@ -303,9 +314,17 @@ def test_recommendations_show_titles_and_history(tmp_path: Path) -> None:
     found = Page(write_report(tmp_path / "r.html", data).read_text(encoding="utf-8"))
     words = found.text[found.text.index("last met") :]
     # w comes first and is unknown to the log; u's rank 1 comes before its rank 2.
-    assert re.search(
-        r"w no event in the log Gamma 50\.0% u Gamma · Alpha · b Gamma 25\.0% b 0\.10%", words
-    ), words
+    assert re.search(r"w no event in the log Gamma 50\.0% u Gamma Alpha b Gamma 25\.0% b 0\.10%", words), (
+        words
+    )
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    steps: list[tuple[float, str]] = []
+    write_report(tmp_path / "r.html", full_report(), lambda part, title: steps.append((part, title)))
+    assert [part for part, _ in steps] == sorted(part for part, _ in steps)
+    assert steps[0] == (0.0, "Overview")
+    assert steps[-1][0] == 1.0
 
 
 def test_what_cannot_be_reported_is_told(tmp_path: Path) -> None:

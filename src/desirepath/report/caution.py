@@ -6,15 +6,22 @@ It reads counts and evaluation rows; each sentence says what follows from what w
 
 from __future__ import annotations
 
-from desirepath.report.comparison import headline_of, headline_rows, overlaps, ranked
+from desirepath.report.comparison import Row, headline_of, headline_rows, overlaps, ranked
 from desirepath.report.data import ReportData
 from desirepath.report.overview import Overview
-from desirepath.report.reliability import calibration_error
+from desirepath.report.reliability import calibration_error, came_true
 from desirepath.report.theme import many, share
 
 FEW_USERS = 1000
+"""Users below which intervals are wide."""
 SHORT_DAYS = 14
+"""Days below which a weekly rhythm cannot show."""
 BAD_CALIBRATION = 0.05
+"""Mean error of probabilities that no one should rely on, whatever their size."""
+BAD_SHARE = 0.25
+"""The same as a share of what came true: next-item probabilities are small, and so are their errors."""
+SIMPLE = ("pop", "repeat")
+"""Beginnings of the names of rules that learn nothing."""
 
 
 def cautions(data: ReportData, size: Overview) -> list[str]:
@@ -74,20 +81,25 @@ def _about_size(size: Overview) -> list[str]:
     return said
 
 
+def _is_named(row: Row, *beginnings: str) -> bool:
+    return str(row["model"]).lower().startswith(beginnings)
+
+
 def _about_models(data: ReportData) -> list[str]:
     said = []
     rows = headline_rows(data.evaluation.get("rows") or ())
     if rows:
         headline = headline_of(rows, data.evaluation.get("headline"))
         order = ranked(rows, headline)
-        popular = next((row for row in order if "pop" in str(row["model"]).lower()), None)
+        popular = next((row for row in order if _is_named(row, "pop")), None)
         if popular is None:
             said.append(
                 "No popularity row stands beside the models: it is not known whether they beat counting."
             )
-        elif popular is order[0]:
+        elif _is_named(order[0], *SIMPLE):
             said.append(
-                f"No model beats popularity by {headline}: recommend what is popular, or bring more data."
+                f"The best by {headline} is a rule that learns nothing, '{order[0]['model']}': no model "
+                "beats it on this log."
             )
         elif overlaps(order[0], popular):
             said.append(
@@ -99,11 +111,11 @@ def _about_models(data: ReportData) -> list[str]:
                 f"Some models have no interval by {headline}: their distance to others may be chance."
             )
     if data.calibration is not None and not data.calibration.is_empty():
-        error = calibration_error(data.calibration)
-        if error > BAD_CALIBRATION:
+        error, came = calibration_error(data.calibration), came_true(data.calibration)
+        if error > min(BAD_CALIBRATION, BAD_SHARE * came):
             said.append(
-                f"Stated probabilities miss by {100 * error:.1f} percentage points on average: use their "
-                "order, not their size."
+                f"Stated probabilities miss by {100 * error:.2g} percentage points on average, where "
+                f"{share(came, 1)} came true: use their order, not their size."
             )
     elif data.recommendations is not None:
         said.append("Probabilities were not checked against what came true: use their order, not their size.")

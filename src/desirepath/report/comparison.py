@@ -6,6 +6,7 @@ It draws the rows of an evaluation (model, metric, value, low, high); it compute
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,20 @@ NOT_A_CONTEST = (
     "tail",
     *LOWER_IS_BETTER,
 )
+DRAWN_FIRST = ("hit_rate", "recall", "mrr", "map", "auc")
+"""Beginnings of the metrics that panels prefer, in this order, after the headline."""
 MAX_PANELS = 3
 
 
 def headline_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows about all users: those without a slice, or of the slice "all"."""
-    return [row for row in rows if row.get("slice") in (None, "", "all") and row.get("value") is not None]
+    """The rows about all users with a value: those without a slice, or of the slice "all"."""
+    return [row for row in rows if row.get("slice") in (None, "", "all") and has_value(row)]
+
+
+def has_value(row: Row) -> bool:
+    """Whether the metric could be computed: neither None nor NaN."""
+    value = row.get("value")
+    return value is not None and not math.isnan(float(value))
 
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
@@ -59,10 +68,38 @@ def ranked(rows: Sequence[Row], metric: str) -> list[Row]:
     return sorted(mine, key=lambda row: (sign * float(row["value"]), str(row["model"])))
 
 
+def twins(rows: Sequence[Row]) -> dict[str, str]:
+    """Metrics that say the same as an earlier one for every model, and which one that is.
+
+    With one target a query recall is the hit rate, and MAP is the reciprocal rank.
+    """
+    by_metric: dict[str, dict[str, float]] = {}
+    for row in rows:
+        by_metric.setdefault(str(row["metric"]), {})[str(row["model"])] = float(row["value"])
+    first: dict[tuple[tuple[str, float], ...], str] = {}
+    found = {}
+    for metric, values in by_metric.items():
+        key = tuple(sorted((model, round(value, 12)) for model, value in values.items()))
+        if first.setdefault(key, metric) != metric:
+            found[metric] = first[key]
+    return found
+
+
 def panels(rows: Sequence[Row], headline: str) -> list[str]:
-    """The metrics that are drawn: the headline, then others that models compete in."""
-    rest = [m for m in metrics_of(rows) if m != headline and not any(w in m.lower() for w in NOT_A_CONTEST)]
-    return [headline, *rest][:MAX_PANELS]
+    """The metrics that are drawn: the headline, then others that models compete in, twins left out."""
+    same = twins(rows)
+    rest = [
+        metric
+        for metric in metrics_of(rows)
+        if metric != headline
+        and same.get(metric) is None
+        and not any(word in metric.lower() for word in NOT_A_CONTEST)
+    ]
+
+    def place(metric: str) -> int:
+        return next((i for i, word in enumerate(DRAWN_FIRST) if metric.lower().startswith(word)), 99)
+
+    return [headline, *sorted(rest, key=place)][:MAX_PANELS]
 
 
 def dots_and_intervals(rows: Sequence[Row], headline: str) -> go.Figure:

@@ -53,6 +53,8 @@ def loss_curve(epochs: Epochs) -> go.Figure:
             col=1,
         )
         made.update_yaxes(title_text="validation NDCG", row=2, col=1)
+    # Whole epochs only: plotly would put ticks at halves.
+    made.update_xaxes(dtick=max(1, round(len(epochs) / 10)))
     made.update_xaxes(title_text="epoch", row=n_rows, col=1)
     made.update_layout(template=template(), height=260 * n_rows, hovermode="x unified")
     return made

@@ -61,7 +61,7 @@ def overview_section(data: ReportData, size: Overview) -> Section:
         (share(size.n_pairs, size.n_users * size.n_items), "of user-item pairs seen"),
     ]
     if data.has_calendar and size.first and size.last:
-        numbers.insert(0, (f"{size.first:%Y-%m-%d} – {size.last:%Y-%m-%d}", "period (UTC)"))
+        numbers.insert(0, (f"{size.first:%Y-%m-%d} –\n{size.last:%Y-%m-%d}", "period (UTC)"))
     elif data.has_time:
         numbers.insert(0, (f"{size.span_days:,.1f}", "days from first to last event"))
     blocks: list[Block] = [Facts(numbers=numbers), _cleaning(data, size)]

@@ -16,11 +16,13 @@ from desirepath.report.comparison import (
     Row,
     comparison_reading,
     dots_and_intervals,
+    has_value,
     headline_of,
     headline_rows,
     is_lower_better,
     metrics_of,
     ranked,
+    twins,
 )
 from desirepath.report.data import ReportData
 from desirepath.report.learning import learning_reading, loss_curve
@@ -51,13 +53,15 @@ def comparison_section(data: ReportData) -> Section:
         ),
         metrics_table(rows, headline, protocol),
     ]
-    blocks += _differences(data, protocol) + _slices(data, headline, protocol)
+    blocks += _differences(data, headline, protocol) + _slices(data, headline, protocol)
     return Section(name="models", title=title, blocks=blocks)
 
 
 def metrics_table(rows: Sequence[Row], headline: str, protocol: str) -> Table:
     """A row a model, best by the headline first; a column a metric, with intervals; best in bold."""
-    metrics = sorted(metrics_of(rows), key=lambda metric: metric != headline)
+    same = {metric: twin for metric, twin in twins(rows).items() if metric != headline}
+    metrics = [metric for metric in metrics_of(rows) if metric not in same]
+    metrics.sort(key=lambda metric: metric != headline)
     models = [str(row["model"]) for row in ranked(rows, headline)]
     models += sorted({str(row["model"]) for row in rows} - set(models))
     found = {(str(row["model"]), str(row["metric"])): row for row in rows}
@@ -79,7 +83,8 @@ def metrics_table(rows: Sequence[Row], headline: str, protocol: str) -> Table:
         numeric=frozenset(range(1, len(metrics) + 1)),
         strong=frozenset(strong),
         reading="Each value with its interval below it; the best of each contest in bold."
-        + (f" Lower is better for {', '.join(lower)}." if lower else ""),
+        + (f" Lower is better for {', '.join(lower)}." if lower else "")
+        + "".join(f" {metric} is the same as {twin} here." for metric, twin in same.items()),
         basis=protocol,
     )
 
@@ -97,8 +102,10 @@ def _digits(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
 
 
-def _differences(data: ReportData, protocol: str) -> list[Block]:
-    rows = list(data.evaluation.get("differences") or ())
+def _differences(data: ReportData, headline: str, protocol: str) -> list[Block]:
+    rows = [row for row in data.evaluation.get("differences") or () if has_value(row)]
+    rows = [row for row in rows if str(row.get("metric")) == headline]
+    rows.sort(key=lambda row: (-float(row["value"]), str(row["model"])))
     if not rows:
         return []
     told = []
@@ -108,14 +115,14 @@ def _differences(data: ReportData, protocol: str) -> list[Block]:
         if low is not None and high is not None:
             verdict = "may be chance" if float(low) <= 0 <= float(high) else "more than chance"
         edges = "" if low is None or high is None else f"[{float(low):+.4f}, {float(high):+.4f}]"
-        names = (str(row.get("model", "")), str(row.get("baseline", "")), str(row.get("metric", "")))
+        names = (str(row.get("model", "")), str(row.get("baseline", "")))
         told.append((*names, f"{float(row['value']):+.4f}", edges, verdict))
     return [
         Table(
-            title="Paired differences",
-            head=("model", "against", "metric", "difference", "interval", "verdict"),
+            title=f"Paired differences of {headline}",
+            head=("model", "against", "difference", "interval", "verdict"),
             rows=told,
-            numeric=frozenset({3, 4}),
+            numeric=frozenset({2, 3}),
             reading="The same users are drawn for both models, which tells more than two intervals.",
             basis=protocol,
         )
@@ -128,11 +135,14 @@ def _slices(data: ReportData, headline: str, protocol: str) -> list[Block]:
         for row in data.evaluation.get("rows") or ()
         if row.get("slice") not in (None, "", "all") and str(row["metric"]) == headline
     ]
-    rows = [row for row in rows if row.get("value") is not None]
+    rows = [row for row in rows if has_value(row)]
     if not rows:
         return []
     slices = list(dict.fromkeys(str(row["slice"]) for row in rows))
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    order = [str(row["model"]) for row in ranked(headline_rows(data.evaluation["rows"]), headline)]
+    models = sorted(
+        {str(row["model"]) for row in rows}, key=lambda m: order.index(m) if m in order else len(order)
+    )
     found = {(str(row["model"]), str(row["slice"])): row for row in rows}
     best = {s: max(float(row["value"]) for row in rows if str(row["slice"]) == s) for s in slices}
     return [
@@ -208,7 +218,7 @@ def recommendations_section(data: ReportData) -> Section:
     rows, shares = [], []
     for row in sample.iter_rows(named=True):
         user, item, p = row[USER], row[ITEM], row["probability"]
-        history = " · ".join(titles.get(i, i) for i in recent.get(user, [])) if data.has_time else ""
+        history = "\n".join(titles.get(i, i) for i in recent.get(user, [])) if data.has_time else ""
         said = "unknown" if p is None else _percent(float(p))
         rows.append((user, history or "no event in the log", titles.get(item, item), said))
         shares.append(0.0 if p is None else float(p))

@@ -40,8 +40,11 @@ from desirepath.report.model_part import (
 from desirepath.report.overview import overview
 from desirepath.report.theme import template
 
+Progress = Callable[[float, str], None]
+"""Called with the share done, 0 to 1, and the title of the section under way."""
 
-def write_report(path: Path | str, data: ReportData) -> Path:
+
+def write_report(path: Path | str, data: ReportData, progress: Progress | None = None) -> Path:
     """The path of the HTML file, written whole or not at all; about 5 MB, of which plotly is 4.8.
 
     The events are only aggregated, by streaming, so that memory does not grow with their number.
@@ -51,15 +54,15 @@ def write_report(path: Path | str, data: ReportData) -> Path:
         TooLittleData: the log has no event.
     """
     path = Path(path)
-    text = render(sections(data), data.title)
+    text = render(sections(data, progress), data.title)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
     return path
 
 
-def sections(data: ReportData, progress: Callable[[str], None] | None = None) -> list[Section]:
-    """All sections in their order, warnings first; `progress` is told each one's title before it."""
+def sections(data: ReportData, progress: Progress | None = None) -> list[Section]:
+    """All sections in their order, warnings first; `progress` is told of each before it is made."""
     size = overview(data.events)
     basis = log_basis(data, size)
     makers: list[tuple[str, Callable[[], Section]]] = [
@@ -75,10 +78,12 @@ def sections(data: ReportData, progress: Callable[[str], None] | None = None) ->
         ("Recommendations", lambda: recommendations_section(data)),
     ]
     made = []
-    for title, make in makers:
+    for place, (title, make) in enumerate(makers):
         if progress:
-            progress(title)
+            progress(place / len(makers), title)
         made.append(make())
+    if progress:
+        progress(1.0, "")
     known = cautions(data, size) or ["Nothing was found that speaks against the figures below."]
     warnings = Section(name="warnings", title="Before you believe it", blocks=[Notes(sentences=known)])
     return [made[0], warnings, *made[1:]]

@@ -19,6 +19,11 @@ def calibration_error(bins: pl.DataFrame) -> float:
     return float(np.average(gap, weights=bins.get_column("n").to_numpy()))
 
 
+def came_true(bins: pl.DataFrame) -> float:
+    """The share of all cases that came true."""
+    return float(np.average(bins.get_column("observed").to_numpy(), weights=bins.get_column("n").to_numpy()))
+
+
 def reliability_plot(bins: pl.DataFrame) -> go.Figure:
     """Dots of the bins beside the diagonal of perfect honesty; a dot's area is its number of cases."""
     n = bins.get_column("n").to_numpy().astype(float)
@@ -43,20 +48,19 @@ def reliability_plot(bins: pl.DataFrame) -> go.Figure:
         customdata=n.astype(int).tolist(),
         hovertemplate="said %{x:.2%}, came true %{y:.2%}<br>%{customdata:,} cases<extra></extra>",
     )
-    made.update_xaxes(title_text="stated probability", tickformat="~%", range=[0, top])
-    made.update_yaxes(title_text="share that came true", tickformat="~%", range=[0, top])
+    made.update_xaxes(title_text="stated probability", tickformat="~%", range=[-0.02 * top, top])
+    made.update_yaxes(title_text="share that came true", tickformat="~%", range=[-0.03 * top, top])
     return made
 
 
 def reliability_reading(bins: pl.DataFrame) -> str:
     """One sentence: the mean error, and whether the model says too much or too little."""
     n = bins.get_column("n").to_numpy()
-    said = float(np.average(bins.get_column("stated").to_numpy(), weights=n))
-    came = float(np.average(bins.get_column("observed").to_numpy(), weights=n))
+    said, came = float(np.average(bins.get_column("stated").to_numpy(), weights=n)), came_true(bins)
     lean = "too sure" if said > came else "too modest"
     error = calibration_error(bins)
     return (
         f"On average {share(said, 1)} was stated and {share(came, 1)} came true; the mean error is "
         f"{100 * error:.2f} percentage points (ECE), "
-        + ("with no lean to speak of." if abs(said - came) < 0.005 else f"{lean} on the whole.")
+        + ("with no lean to speak of." if abs(said - came) <= 0.1 * came else f"{lean} on the whole.")
     )

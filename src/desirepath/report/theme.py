@@ -109,14 +109,16 @@ def plain(text: object, limit: int = 48) -> str:
 def share(part: float, whole: float) -> str:
     """A share in per cent with sensible digits.
 
-    >>> share(1, 3), share(1, 2000), share(0, 5), share(2, 2)
-    ('33%', '0.05%', '0%', '100%')
+    >>> share(1, 3), share(1, 2000), share(0, 5), share(2, 2), share(72301, 72312)
+    ('33%', '0.05%', '0%', '100%', '99.98%')
     """
     if not whole:
         return "0%"
     percent = 100 * part / whole
     if percent == 0 or 9.5 <= percent <= 90 or percent == 100:
         return f"{percent:.0f}%"
+    if percent > 99.9:
+        return f"{percent:.2f}%" if percent < 99.995 else "over 99.99%"
     return f"{percent:.1f}%" if percent >= 0.095 else f"{percent:.2g}%"
 
 
