@@ -18,6 +18,7 @@ class Oven:
     fan: bool = False
     shelf: Literal["top", "middle"] = "middle"
     timer_s: float | None = None
+    dishes: tuple[str, ...] = ()
 
 
 SECTIONS = {"oven": Oven}
@@ -35,6 +36,7 @@ def test_later_sources_win(tmp_path):
         "fan": True,
         "shelf": "top",
         "timer_s": 1.5,
+        "dishes": [],
     }
 
 
@@ -74,3 +76,8 @@ def test_a_word_that_is_no_setting(word):
 def test_an_environment_variable_without_a_section():
     with pytest.raises(ConfigError, match="two underscores"):
         config.from_environment({"DESIREPATH_DEGREES": "3"})
+
+
+def test_a_list_on_the_command_line():
+    settings = config.resolve(SECTIONS, config.from_words(['oven.dishes=["pie", "roast"]']))
+    assert settings["oven"].dishes == ("pie", "roast")

@@ -109,12 +109,26 @@ def _build(section: str, kind: type, sources: Iterable[Mapping[str, Any]]) -> An
     hints = typing.get_type_hints(kind)
     typed = {}
     for key, value in merged.items():
+        adapter = TypeAdapter(hints[key])
         try:
-            typed[key] = TypeAdapter(hints[key]).validate_python(value)
+            typed[key] = adapter.validate_python(value)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ConfigError(f"[{section}] {key} = {value!r}: {reason}.") from error
+            try:
+                typed[key] = adapter.validate_python(_as_toml(value))
+            except ValidationError:
+                reason = error.errors()[0]["msg"]
+                raise ConfigError(f"[{section}] {key} = {value!r}: {reason}.") from error
     return kind(**typed)
+
+
+def _as_toml(value: Any) -> Any:
+    """What a text from the environment or command line means as TOML, such as a list; else itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
 
 
 def to_plain(config: Any) -> dict[str, Any]:

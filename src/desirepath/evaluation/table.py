@@ -130,10 +130,12 @@ class Evaluation:
         )
         return Evaluation(**{**values, "notes": tuple(values["notes"])})
 
-    def render(self, console: Console) -> None:
-        """Print protocol, headline table, slices and notes."""
-        console.print(self.protocol)
-        console.print(_headline(self))
+    def render(self, console: Console, *, brief: bool = False) -> None:
+        """Print protocol, headline table, slices and notes; `brief` is only the table, for 80 columns."""
+        console.print(self.protocol, highlight=False)
+        console.print(_headline(self, brief))
+        if brief:
+            return
         for title in dict.fromkeys(part.title for part in self.slices):
             console.print(_by_slice(self, title))
         if self.actions:
@@ -151,8 +153,9 @@ SHOWN = ("ndcg", "hit_rate", "recall", "mrr", "coverage", "novelty", "tail_share
 """What the printed table holds, at the headline length; the rest is in the frame."""
 
 
-def _headline(result: Evaluation) -> Table:
-    chosen = [m for name in SHOWN for m in (f"{name}@{result.k}",) if m in result.metrics]
+def _headline(result: Evaluation, brief: bool) -> Table:
+    shown = SHOWN[:5] if brief else SHOWN
+    chosen = [m for name in shown for m in (f"{name}@{result.k}",) if m in result.metrics]
     single = result.counts["targets"] == result.counts["queries"]
     # With one target a query recall is the hit rate.
     chosen = [m for m in chosen if not (single and m.startswith("recall"))]
@@ -160,10 +163,15 @@ def _headline(result: Evaluation) -> Table:
     table.add_column("model")
     for metric in chosen:
         table.add_column(metric, justify="right")
-    table.add_column(f"ndcg@{result.k} vs {result.baseline}", justify="right")
+    if not brief:
+        table.add_column(f"ndcg@{result.k} vs {result.baseline}", justify="right")
     for name, row in result.models.items():
         change = result.differences.get(name, {}).get(f"ndcg@{result.k}")
-        table.add_row(name, *(_cell(row[m]) for m in chosen), "" if change is None else _cell(change, "+.4f"))
+        if brief:
+            cells = [_cell(row[chosen[0]]), *(f"{row[m].value:.4f}" for m in chosen[1:])]
+        else:
+            cells = [*(_cell(row[m]) for m in chosen), "" if change is None else _cell(change, "+.4f")]
+        table.add_row(name, *cells)
     return table
 
 

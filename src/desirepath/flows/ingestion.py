@@ -16,7 +16,7 @@ from rich.table import Table
 
 from desirepath import events
 from desirepath.errors import TooLittleData
-from desirepath.events.cleaning import RULES, CleaningConfig
+from desirepath.events.cleaning import RULES, CleaningConfig, unescape
 from desirepath.events.log import EventLog
 from desirepath.events.manifest import IngestReport
 from desirepath.events.raw import ColumnChoice, RawLog
@@ -105,7 +105,8 @@ def _tables(given: Given) -> dict[Any, str]:
 
 def _keep_table(table: pl.DataFrame, place: Path) -> None:
     part = place.with_name(place.name + ".part")
-    table.write_parquet(part)
+    texts = [name for name in table.columns[1:] if table.schema[name] == pl.String]
+    table.with_columns(unescape(table[name]).alias(name) for name in texts).write_parquet(part)
     part.replace(place)
 
 

@@ -33,5 +33,5 @@ def demo(to: Path, seed: int = 0, words: Sequence[str] = (), progress: Progress 
     answer = run(given, to / "workspace", [*QUICK, *words], progress)
     return Answer(
         answer.plain | {"log": str(log)},
-        [*answer.shown, f"The log and the truth planted in it: {log}"],
+        [*answer.shown, f"The log        {log}, with the truth that was planted beside it"],
     )

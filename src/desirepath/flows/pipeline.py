@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,6 @@ def report(workspace: Workspace, progress: Progress = silent) -> Path:
     """Write report.html from what the workspace holds."""
     from desirepath.report import ReportData, write_report
 
-    progress("Writing the report", 0.0, "")
     ingest = workspace.step("ingest") or {}
     log = EventLog(workspace.events)
     recommendations = None
@@ -60,7 +60,7 @@ def report(workspace: Workspace, progress: Progress = silent) -> Path:
     found = _evaluation(workspace)
     data = ReportData(
         events=log.scan(),
-        title=f"What the log of {workspace.folder.resolve().name} tells",
+        title=f"What {_source(ingest)} tells",
         understanding=ingest.get("understanding", {}),
         cleaning=ingest.get("removed", {}),
         evaluation=evaluation_rows(found) if found else {},
@@ -71,9 +71,15 @@ def report(workspace: Workspace, progress: Progress = silent) -> Path:
         protocol=found.protocol if found else "",
         warnings=found.notes if found else (),
     )
-    path = write_report(workspace.report, data)
-    progress("Writing the report", 1.0, "")
-    return path
+    return write_report(
+        workspace.report, data, progress=lambda share, note: progress("Writing the report", share, note)
+    )
+
+
+def _source(ingest: dict[str, Any]) -> str:
+    files = ingest.get("understanding", {}).get("files") or [{"name": "the log"}]
+    more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+    return Path(files[0]["name"]).name.partition(":")[0] + more
 
 
 def evaluation_rows(found: Evaluation) -> dict[str, Any]:
@@ -106,9 +112,10 @@ def _curve(workspace: Workspace) -> list[dict[str, Any]]:
     if not header.exists():
         return []
     history = json.loads(header.read_text(encoding="utf-8"))["history"]
+    ends = [0.0, *(epoch["elapsed_s"] for epoch in history)]
     return [
-        {"epoch": e["epoch"] + 1, "loss": e["loss"], "ndcg": e["metric"], "seconds": e["elapsed_s"]}
-        for e in history
+        {"epoch": e["epoch"] + 1, "loss": e["loss"], "ndcg": e["metric"], "seconds": after - before}
+        for e, before, after in zip(history, ends, ends[1:], strict=False)
     ]
 
 
@@ -146,11 +153,11 @@ def _answer(workspace: Workspace, settings: Settings, seconds: float) -> Answer:
     return Answer(
         plain,
         [
-            found.render,
+            partial(found.render, brief=True),
             f"{chosen} Items that a user has had are {kept} the lists.",
             first,
-            f"All of them: {workspace.recommendations}",
-            f"Look at   : {workspace.report}",
-            f"[dim]{seconds:.0f} s[/]",
+            f"All of them    {workspace.recommendations}",
+            f"The report     {workspace.report}",
+            f"[dim]Slices, calibration and notes: desirepath evaluate {workspace.folder}  ({seconds:.0f} s)[/]",
         ],
     )
