@@ -40,11 +40,11 @@ def test_against_a_plain_loop(tmp_path):
     quality = seen.quality
     keys = [(r["user_id"], r["item_id"], r["event_type"]) for r in rows]
     times = [(r["user_id"], r["timestamp"]) for r in rows if r["timestamp"] is not None]
-    ties = Counter(times)
+    ties = Counter((u, t) for u, t in times if u is not None)
     last: dict = {}
     backward = 0
     for user, time in times:
-        backward += user in last and int(time) < last[user]
+        backward += user is not None and user in last and int(time) < last[user]
         last[user] = int(time)
     assert (seen.rows, seen.users, seen.items) == (
         len(rows),

@@ -17,7 +17,7 @@ from desirepath.errors import ConfigError, DataError, nearest
 from desirepath.events.inference import profile
 from desirepath.events.names import plain, strength
 from desirepath.events.raw import ColumnChoice
-from desirepath.events.tables import read_tables
+from desirepath.events.tables import BROKEN, read_tables
 from desirepath.events.times import NULLS
 from desirepath.schema import ITEM, USER
 
@@ -50,9 +50,16 @@ def read_table(
     if len(reading.tables) != 1:
         names = ", ".join(table.name for table in reading.tables[:5])
         raise DataError(f"A table of {kind} must be one table; {path} holds {len(reading.tables)}: {names}.")
-    frame = reading.tables[0].lazy().collect()
+    try:
+        return _keyed(reading.tables[0].lazy().collect(), kind, key, str(path))
+    except BROKEN as error:
+        raise DataError(f"{path} must be readable to its end; polars says: {str(error)[:200]}") from error
+
+
+def _keyed(frame: pl.DataFrame, kind: str, key: str | None, path: str) -> pl.DataFrame:
+    """The table with its key first and its attributes typed."""
     role = KINDS[kind]
-    chosen = _key(frame, role, key, str(path))
+    chosen = _key(frame, role, key, path)
     nameless = [c for c in frame.columns if re.fullmatch(r"unnamed_\d+", c) and c != chosen]
     others = [name for name in frame.columns if name != chosen and name not in nameless]
     rest = frame.select(_attribute(frame[name]) for name in others)

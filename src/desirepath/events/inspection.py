@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from desirepath.errors import DataError
 from desirepath.events.raw import ColumnChoice, RawLog, Understanding
 from desirepath.events.reading import first_line, read_events
-from desirepath.events.times import NULLS
+from desirepath.events.tables import BROKEN
+from desirepath.events.times import NULLS, SECOND
 from desirepath.schema import ACTION, ITEM, TIME, USER
 
-LARGE = 30_000_000
+LARGE = 20_000_000
 """Rows beyond which the costly figures are taken from the first so many rows."""
 BINS = 48
 """Bars of the activity chart."""
@@ -136,7 +136,7 @@ def inspect_log(log: RawLog) -> Inspection:
     """The inspection of a log that has been read already."""
     try:
         return _measured(log)
-    except PolarsError as error:
+    except BROKEN as error:
         raise DataError(f"The log must be readable to its end; polars says: {first_line(error)}") from error
 
 
@@ -144,7 +144,6 @@ def _measured(log: RawLog) -> Inspection:
     lazy, understanding = log.lazy, log.understanding
     names = lazy.collect_schema().names()
     ordered_by_file = understanding.ordered_by_file
-    clock = [] if ordered_by_file else [TIME]
     shape = lazy.select(
         pl.len().alias("rows"),
         pl.col(USER).n_unique().alias("users") - pl.col(USER).has_nulls(),
@@ -163,7 +162,8 @@ def _measured(log: RawLog) -> Inspection:
     figures = first.row(0, named=True)
     rows = int(figures["rows"])
     part = lazy.head(LARGE) if rows > LARGE else lazy
-    odd = _oddities(part, [name for name in names if name not in (TIME,) or clock], clock, understanding)
+    prints = _fingerprints(part, [name for name in names if name != TIME or not ordered_by_file])
+    odd = _oddities(prints, not ordered_by_file, understanding.time.resolution_s >= 86_400)
     median, most = per.row(0)
     empty_files = sum(file.rows == 0 for file in understanding.files)
     relative = ordered_by_file or understanding.time.is_relative
@@ -193,7 +193,7 @@ def _measured(log: RawLog) -> Inspection:
         n_actions=counts.height,
         events_per_user=(float(median or 0.0), int(most or 0)),
         null_shares={name: figures[f"null {name}"] / max(rows, 1) for name in names},
-        activity=() if ordered_by_file else _activity(part),
+        activity=() if ordered_by_file else _activity(prints["time"]),
         problems=log.problems,
         quality=quality,
         findings=_findings(quality, rows, understanding),
@@ -205,66 +205,55 @@ def _ids_like(pattern: str) -> pl.Expr:
     return pl.any_horizontal(pl.col(USER, ITEM).str.contains(pattern)).sum()
 
 
-def _oddities(
-    lazy: pl.LazyFrame, columns: list[str], clock: list[str], understanding: Understanding
-) -> dict[str, int]:
-    """Duplicates, repetitions, and what the clock shows; each a query of its own."""
-    day_grained = understanding.time.resolution_s >= 86_400
-    queries = [
-        lazy.select((pl.len() - pl.struct(columns).hash(seed=1).n_unique()).alias("duplicates")),
-        lazy.select((pl.len() - pl.struct(USER, ITEM, ACTION).hash(seed=1).n_unique()).alias("repeated")),
-    ]
-    if clock:
-        keyed = lazy.select(pl.col(USER).hash(seed=1).alias("u"), pl.col(TIME)).filter(
-            pl.col(TIME).is_not_null()
-        )
-        ties = (
-            keyed.group_by("u", TIME)
-            .len()
-            .select(pl.col("len").filter(pl.col("len") > 1).sum().alias("tied"))
-        )
-        back = keyed.select((pl.col(TIME) < pl.col(TIME).shift().over("u")).sum().alias("backward"))
-        window, limit = ("1d", ROBOT_PER_DAY) if day_grained else ("1h", ROBOT_PER_HOUR)
-        robots = (
-            keyed.group_by("u", pl.col(TIME).dt.truncate(window))
-            .len()
-            .filter(pl.col("len") >= limit)
-            .select(pl.col("u").n_unique().alias("robots"))
-        )
-        queries += [ties, back, robots]
-    found = {"duplicates": 0, "repeated": 0, "tied": 0, "backward": 0, "robots": 0}
-    for query in queries:
-        found |= query.collect(engine="streaming").row(0, named=True)
+def _fingerprints(lazy: pl.LazyFrame, columns: list[str]) -> pl.DataFrame:
+    """Each row as four numbers: hashes of the whole, of (user, item, action), of the user; its time."""
+    return lazy.select(
+        pl.struct(columns).hash(seed=1).alias("row"),
+        pl.struct(USER, ITEM, ACTION).hash(seed=1).alias("key"),
+        pl.when(pl.col(USER).is_not_null()).then(pl.col(USER).hash(seed=1)).alias("user"),
+        pl.col(TIME).cast(pl.Int64).alias("time"),
+    ).collect(engine="streaming")
+
+
+def _oddities(rows: pl.DataFrame, has_clock: bool, day_grained: bool) -> dict[str, int]:
+    """Duplicates, repetitions, and what the clock shows."""
+    found = {
+        "duplicates": rows.height - rows["row"].n_unique(),
+        "repeated": rows.height - rows["key"].n_unique(),
+        "tied": 0,
+        "backward": 0,
+        "robots": 0,
+    }
+    if not has_clock:
+        return found
+    window, limit = (86_400, ROBOT_PER_DAY) if day_grained else (3600, ROBOT_PER_HOUR)
+    keyed = rows.lazy().select("user", "time").drop_nulls()
+    ties = (
+        keyed.group_by("user", "time")
+        .len()
+        .select(pl.col("len").filter(pl.col("len") > 1).sum().alias("tied"))
+    )
+    back = keyed.select((pl.col("time") < pl.col("time").shift().over("user")).sum().alias("backward"))
+    robots = (
+        keyed.group_by("user", pl.col("time") // (window * SECOND))
+        .len()
+        .filter(pl.col("len") >= limit)
+        .select(pl.col("user").n_unique().alias("robots"))
+    )
+    for figure in pl.collect_all([ties, back, robots]):
+        found |= figure.row(0, named=True)
     return {name: int(count or 0) for name, count in found.items()}
 
 
-def _activity(lazy: pl.LazyFrame) -> tuple[int, ...]:
+def _activity(micros: pl.Series) -> tuple[int, ...]:
     """Rows in equal stretches of time, the outermost 0.1% on either side left out."""
-    micros = lazy.select(pl.col(TIME).cast(pl.Int64).alias("t")).drop_nulls()
-    low, high = (
-        micros.select(
-            pl.col("t").quantile(0.001, "nearest").alias("low"),
-            pl.col("t").quantile(0.999, "nearest").alias("high"),
-        )
-        .collect(engine="streaming")
-        .row(0)
-    )
-    if low is None or high <= low:
+    present = micros.drop_nulls()
+    low, high = present.quantile(0.001, "nearest"), present.quantile(0.999, "nearest")
+    if low is None or high is None or high <= low:
         return ()
-    bins = (
-        micros.filter(pl.col("t").is_between(low, high))
-        .select(
-            ((pl.col("t") - low) * (1.0 / (high - low)) * BINS)
-            .floor()
-            .clip(0, BINS - 1)
-            .cast(pl.Int32)
-            .alias("bin")
-        )
-        .group_by("bin")
-        .len()
-        .collect(engine="streaming")
-    )
-    counts = dict(bins.iter_rows())
+    inner = present.filter(present.is_between(low, high))
+    bins = ((inner - int(low)) * (BINS / (high - low))).floor().clip(0, BINS - 1).cast(pl.Int32)
+    counts = dict(bins.rename("bin").value_counts().iter_rows())
     return tuple(int(counts.get(i, 0)) for i in range(BINS))
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from desirepath.errors import ConfigError, DataError
 from desirepath.events.canonical import canonical, clock_runs, in_file_order, laid_over
@@ -24,7 +23,7 @@ from desirepath.events.raw import (
     Understanding,
     canonical_log,
 )
-from desirepath.events.tables import Table, read_tables
+from desirepath.events.tables import BROKEN, Table, read_tables
 from desirepath.events.times import SECOND, Clock, mask
 from desirepath.schema import ACTION, DEFAULT_ACTION, ITEM, REQUIRED, TIME, USER
 
@@ -104,7 +103,7 @@ def read_events(
             lazy = in_file_order(lazy)
         clocks = [clock for run in runs for _, _, clock in run if clock]
         understanding = _understanding(candidates, lazy, clocks, show_samples, (*reading.notes, *notes))
-    except PolarsError as error:
+    except BROKEN as error:
         raise DataError(
             f"{named[0]} must be readable to its end; polars says: {first_line(error)}"
         ) from error
@@ -117,7 +116,7 @@ def read_events(
     )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a library's message."""
     text = str(error)
     return text.splitlines()[0] if text else repr(error)

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from desirepath.errors import DataError
 from desirepath.events import delimited, encoding, lines, sql
@@ -36,6 +36,8 @@ from desirepath.events.spool import SAMPLE_ROWS, Complaints, Scratch, Spool
 
 HEAD = 2**18
 """Bytes from which a dialect is told."""
+BROKEN = (PolarsError, PanicException, UnicodeDecodeError)
+"""What comes of a Parquet file whose inside is damaged; polars panics at some bytes, and lets bad text by."""
 FILE_HEAD_ROWS = 64
 """Rows kept of each file, by which files with another time unit are told."""
 ACCESS_HINTS = {
@@ -257,7 +259,7 @@ def _read_parquet(source: Source, archive: Archive, packed: str, mark: str, read
         scan = pl.scan_parquet(path)
         schema = scan.collect_schema()
         head = scan.head(FILE_HEAD_ROWS).collect()
-    except (pa.ArrowException, PolarsError, OSError) as error:
+    except (pa.ArrowException, *BROKEN, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else repr(error)
         raise Damaged(f"{source.name} must be a whole Parquet file; it cannot be read: {first}") from error
     file = FileUnderstanding(
