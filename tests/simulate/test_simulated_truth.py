@@ -8,6 +8,7 @@ The marketplace is made from one seed, so nothing here is flaky; the bounds are 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,12 @@ def test_funnel_counts_are_those_of_a_plain_computation(market: Marketplace, lin
 
 def test_rhythm_follows_each_segment(market: Marketplace, linked: pl.DataFrame) -> None:
     laws = market.truth.table("rhythm")
-    old = market.users.filter(pl.col("signup_at") < market.events["time"].drop_nulls().median().replace(
-        month=1, day=6, hour=0, minute=0, second=0, microsecond=0))  # fmt: skip
+    old = market.users.filter(pl.col("signup_at") < datetime(2025, 1, 6, tzinfo=UTC))
     begun = linked.filter(pl.col("cause") == "own", pl.col("source") == "direct").join(
         old, on="user_id", how="semi"
     )
-    days = pl.datetime_range(
-        pl.datetime(2025, 1, 6), pl.datetime(2025, 3, 6), "1d", eager=True
-    ).dt.weekday().value_counts(name="days").rename({"literal": "weekday"})  # fmt: skip
+    calendar = pl.datetime_range(pl.datetime(2025, 1, 6), pl.datetime(2025, 3, 6), "1d", eager=True)
+    days = pl.DataFrame({"weekday": calendar.dt.weekday()}).group_by("weekday").len("days")
     seen = begun.group_by(
         "now", weekday=pl.col("time").dt.weekday(), hour=pl.col("time").dt.hour()
     ).len()  # fmt: skip
@@ -129,8 +128,12 @@ def test_walks_follow_ring_and_chain(market: Marketplace, linked: pl.DataFrame) 
     forward, back = ring["item_id"] == ring["ring_next"], ring["item_id"] == ring["ring_prev"]
     # A cold item is skipped before it exists, so a few steps go further than one place.
     assert (forward | back).mean() > 0.93
-    low, high = wilson(int(forward.sum()), int((forward | back).sum()))
-    assert low < 0.5 < high
+    users = market.truth.table("users").select("user_id", "way")
+    visits = ring.filter(forward | back).join(users, on="user_id", maintain_order="left")
+    visits = visits.with_columns(own=(pl.col("item_id") == pl.col("ring_next")) == (pl.col("way") == 1))
+    visits = visits.unique("session_id", keep="first", maintain_order=True)
+    low, high = wilson(int(visits["own"].sum()), visits.height)
+    assert low < 0.85 < high
     ways = (
         ring.filter(forward | back)
         .group_by("session_id")
@@ -188,7 +191,7 @@ def test_two_last_items_tell_more_than_one_and_one_more_than_popularity(linked: 
         hits["popular"] += popular == item
         hits["repeat"] += one == item
     rate = {name: count / test.height for name, count in hits.items()}
-    assert rate["second"] > 1.25 * rate["first"]
+    assert rate["second"] > 1.15 * rate["first"]
     assert rate["first"] > 5 * rate["popular"]
     assert rate["first"] > 5 * rate["repeat"]
 
@@ -279,7 +282,7 @@ def test_uplift_is_the_difference_of_the_arms(market: Marketplace, linked: pl.Da
     sent = campaign["sent_at"][0]
     users = market.truth.table("users")
     assert abs(campaign["treated"].mean() - 0.5) < Z * 0.5 / np.sqrt(campaign.height)
-    week = linked.filter(pl.col("time").is_between(sent, sent + pl.duration(days=7)))
+    week = linked.filter(pl.col("time").is_between(sent, sent + timedelta(days=7)))
     by_campaign = week.filter(pl.col("source") == "campaign").group_by("user_id").len("outcome")
     bought = week.filter(pl.col("action") == "purchase").group_by("user_id").len("purchases")
     moved = pl.col("switched_at").is_not_null() & (pl.col("switched_at") <= sent)
@@ -304,7 +307,7 @@ def test_uplift_is_the_difference_of_the_arms(market: Marketplace, linked: pl.Da
     planted = (table["buys_with"].cast(pl.Int8) - table["buys_without"].cast(pl.Int8)).mean()
     effect, error = difference(table, "purchases")
     assert abs(effect - planted) < Z * error
-    assert effect > Z * error  # and it can be found in the log
+    assert effect > 2 * error  # and it can be found in the log
 
 
 # Slots ---------------------------------------------------------------------------------------------
@@ -473,13 +476,13 @@ def test_influence_shows_against_a_shuffled_graph(market: Marketplace, clean: pl
 
 
 def test_segments_can_be_found_again(market: Marketplace, clean: pl.DataFrame) -> None:
-    """K-means on shares of categories and of parts of the day finds them: adjusted Rand index >= 0.8."""
-    log = clean.join(market.items.select("item_id", "category"), on="item_id").with_columns(
+    """K-means on shares of departments and of parts of the day finds them: adjusted Rand index >= 0.8."""
+    log = clean.join(market.items.select("item_id", "department"), on="item_id").with_columns(
         part=pl.format("part {}", pl.col("time").dt.hour() // 4)
     )
     shares = [
         log.pivot(on=key, index="user_id", values="event_id", aggregate_function="len").fill_null(0)
-        for key in ("category", "part")
+        for key in ("department", "part")
     ]
     table = (
         shares[0]
@@ -489,19 +492,18 @@ def test_segments_can_be_found_again(market: Marketplace, clean: pl.DataFrame) -
     )
     blocks = [table.select(shares[0].columns[1:]).to_numpy(), table.select(shares[1].columns[1:]).to_numpy()]
     x = np.hstack([block / block.sum(axis=1, keepdims=True) for block in blocks])
-    found = KMeans(6, n_init=10, random_state=0).fit_predict(x)
+    found = KMeans(6, n_init=3, random_state=0).fit_predict(x)
     assert adjusted_rand_score(table["segment"], found) >= 0.8
 
 
 def test_interests_drift_as_planted(market: Marketplace, linked: pl.DataFrame) -> None:
     """Wishes that begin a visit: expected share = 0.85 interest(t) + 0.15 favourite."""
     roots = linked.filter(pl.col("cause") == "own", pl.col("source") == "direct", pl.col("step") == "wish")
-    late = roots["time"].max().replace(month=3, day=1, hour=0, minute=0, second=0, microsecond=0)
+    begin, late = datetime(2025, 1, 6, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
     roots = roots.filter(pl.col("time") < late).join(market.items.select("item_id", "category"), on="item_id")
     users = market.truth.table("users").select("user_id", "favourite_category")
     roots = roots.join(users, on="user_id")
     law = market.truth.table("interests")
-    begin = roots["time"].min().replace(hour=0, minute=0, second=0, microsecond=0)
     gone = (pl.col("time") - begin).dt.total_seconds() / (60 * 86_400)
     for segment in law["segment"].unique(maintain_order=True):
         mine = roots.filter(pl.col("now") == segment).with_columns(gone=gone)

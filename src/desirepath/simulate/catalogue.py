@@ -22,7 +22,7 @@ from desirepath.simulate.words import ADJECTIVES, BRANDS, CATEGORIES
 POPULARITY_EXPONENT = 0.9
 """Popularity of the r-th item of a category is proportional to r ** -0.9 (a Zipf law)."""
 
-CHAIN_NEXT, CHAIN_DEPARTMENT = 0.55, 0.25
+CHAIN_NEXT, CHAIN_DEPARTMENT = 0.60, 0.30
 """Category chain: to the next category of the department, to any of the department; else anywhere."""
 
 ENTITY_SHARE = 0.05
@@ -68,8 +68,8 @@ class Catalogue:
 def chain_chances() -> NDArray[np.float64]:
     """Chance of going from one category to another: shape (categories, categories), rows sum to 1.
 
-    A walk that leaves its category goes with 0.55 to the next category of the department (cyclically),
-    with 0.25 to any of its department, otherwise to any category at all.
+    A walk that leaves its category goes with 0.60 to the next category of the department (cyclically),
+    with 0.30 to any of its department, otherwise to any category at all.
     """
     table = np.full((N_CATEGORIES, N_CATEGORIES), (1 - CHAIN_NEXT - CHAIN_DEPARTMENT) / N_CATEGORIES)
     for category in range(N_CATEGORIES):

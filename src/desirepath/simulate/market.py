@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,12 @@ def paced_world(config: MarketplaceConfig) -> World:
     rows = config.n_events / config.users / (1 + config.duplicate_share + config.dirty_share)
     wanted = max(1.0, rows - config.robot_share * MEAN_EVENTS)
     n_pilot = int(min(4_000, max(200, SHARD_EVENTS // max(1.0, rows))))
-    visits = max(0.2, wanted / 6)
+    world = draw_world(config, max(0.2, wanted / 6))
     for _ in range(2):
-        pilot = simulate_shard(draw_world(config, visits), PILOT, 0, n_pilot)
-        visits *= wanted * n_pilot / np.count_nonzero(pilot.events["origin"] != ROBOT)
-    return draw_world(config, visits)
+        pilot = simulate_shard(world, PILOT, 0, n_pilot)
+        scale = wanted * n_pilot / np.count_nonzero(pilot.events["origin"] != ROBOT)
+        world = replace(world, visits_per_user=world.visits_per_user * scale)
+    return world
 
 
 def shards(world: World) -> Iterator[tuple[Shard, Layout]]:

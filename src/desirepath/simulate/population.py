@@ -28,7 +28,7 @@ from desirepath.simulate.words import AGE_BANDS, COUNTRIES
 EARLIER_SHARE = 0.7
 """Share of the users who are not cold that signed up before the log begins."""
 
-ACTIVITY_SHAPE = 2.0
+ACTIVITY_SHAPE = 3.0
 """Visits of a user: Poisson with a gamma-distributed mean of this shape (times the segment's)."""
 
 
@@ -38,6 +38,7 @@ HABIT: Final = np.dtype(
         ("segment", "i1"),  # segment at the start
         ("segment_after", "i1"),  # segment after the switch; the same for those who stay
         ("favourite", "i1"),  # a category of the home department that the user returns to
+        ("way", "i1"),  # direction along rings that the user keeps to in most visits: 1 or -1
     ],
     align=True,
 )
@@ -100,6 +101,7 @@ def draw_population(config: MarketplaceConfig, shard: int, first: int, n: int) -
     habits["segment"], habits["segment_after"] = segment, np.where(switches, other, segment)
     habits["switch_us"] = np.where(switches, moment, config.end_us)
     habits["favourite"] = segment * N_PER_DEPARTMENT + rng.integers(0, N_PER_DEPARTMENT, n)
+    habits["way"] = rng.choice([-1, 1], n)
     return Population(
         first=first,
         habits=habits,

@@ -21,7 +21,7 @@ START_WEIGHTS = (0.52, 0.26, 0.14, 0.08)
 END_WEIGHTS = (0.08, 0.14, 0.26, 0.52)
 """The same on the last day; in between the two are mixed linearly in time."""
 
-HOME_SHARE = 0.86
+HOME_SHARE = 0.92
 """Interest in the home department; the rest is spread evenly over all other categories."""
 
 

@@ -241,6 +241,7 @@ def user_truth(world: World, shard: Shard) -> pa.Table:
             "segment_after": coded(habits["segment_after"], segments, person),
             "switched_at": moments(habits["switch_us"], habits["segment"] != habits["segment_after"]),
             "favourite_category": coded(habits["favourite"], [entry.name for entry in CATEGORIES], person),
+            "way": pa.array(habits["way"]),
             "activity": pa.array(people.activity),
             "robot": pa.array(people.robot),
             "cold": pa.array(people.cold),

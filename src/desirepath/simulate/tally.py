@@ -122,33 +122,40 @@ class Tally:
         """Causes to which each law applied, children expected of them, children, and all causes."""
         events, end_us = shard.events, self._world.config.end_us
         organic = events["origin"] == ORGANIC
-        action, source, parent = events["action"], events["source"], events["parent"]
+        action, source, parent = (
+            np.ascontiguousarray(events[name]) for name in ("action", "source", "parent")
+        )
         bound = forced[events["visit"]]
         caused = np.flatnonzero(parent >= 0)
         from_friend, clicked = source[caused] == SOCIAL, source[caused] == RECOMMENDATION
         pair = action[parent[caused]].astype(np.int64) * len(ACTIONS) + action[caused]
         children = np.bincount(pair[~from_friend & ~clicked], minlength=len(ACTIONS) ** 2)
+        time_us, user, visit = events["time_us"], events["user"], events["visit"]
         for row, trigger in zip(self._triggers, TRIGGERS, strict=False):
             able = organic & (action == trigger.cause)
             row[3] += np.count_nonzero(able)
+            row[2] += children[trigger.cause * len(ACTIONS) + trigger.effect]
             chance = _chances(trigger)
+            if trigger.chance == "visit":
+                visits = segment[with_view & ~forced]
+                row[:2] += len(visits) + forced.sum(), chance[visits].sum() + forced.sum()
+                continue
             if trigger.cause == VIEW:
                 able &= ~bound
                 if trigger.chance != "like":
                     able &= source != RECOMMENDATION
-            if trigger.chance == "visit":
-                visits = segment[with_view & ~forced]
-                row[:2] += len(visits) + forced.sum(), chance[visits].sum() + forced.sum()
+            causes = np.flatnonzero(able)
+            if isinstance(trigger.chance, float):
+                odds = np.full(len(causes), trigger.chance)
+            elif trigger.cause == PURCHASE:
+                odds = chance[shard.people.segment_at(user[causes], time_us[causes])]
             else:
-                cause = events[able]
-                odds = chance[segment[cause["visit"]]]
-                if trigger.cause == CART:
-                    odds = np.where(bound[able], 1.0, odds)
-                if trigger.cause == PURCHASE:
-                    odds = chance[shard.people.segment_at(cause["user"], cause["time_us"])]
-                left_s = (end_us - cause["time_us"]) / 1e6
-                row[:2] += len(cause), np.sum(odds * -np.expm1(-left_s / trigger.mean_s))
-            row[2] += children[trigger.cause * len(ACTIONS) + trigger.effect]
+                odds = chance[segment[visit[causes]]]
+            if trigger.cause == CART:
+                odds[bound[causes]] = 1.0
+            # What would come after the end of the log is not seen.
+            left_s = (end_us - time_us[causes]) / 1e6
+            row[:2] += len(causes), np.sum(odds * -np.expm1(-left_s / trigger.mean_s))
         view = events[shard.page_event]
         context = self._world.catalogue.shelves["category"][view["item"]]
         odds = self._world.slots.click[

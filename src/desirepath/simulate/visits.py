@@ -60,6 +60,9 @@ BUY: Final = 3
 SEARCH_FIRST = 0.35
 """Share of the visits made of oneself that begin with a search; the others begin with a view."""
 
+OWN_WAY = 0.85
+"""Share of visits in which a user goes along rings in the user's own direction."""
+
 EVENT: Final = np.dtype(
     [
         ("time_us", "i8"),  # microseconds since 1970
@@ -275,7 +278,7 @@ def _visit(scene: Any, root: Any, trail: Any, state: Any, at: Any) -> Any:
         action = SEARCH
     elif root.kind == GIVE_BACK:
         action, value = RETURN, scene.shelves[item].price
-    direction = 1 if uniform(state) < 0.5 else -1
+    direction = scene.habits[user].way * (1 if uniform(state) < OWN_WAY else -1)
     cause = np.int64(-2 - root.parent)
     # Reservoir of one: the k-th view takes the place with chance 1/k, so each is equally likely at the end.
     n_views, chosen = 0, np.int64(-1)
