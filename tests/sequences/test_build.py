@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -209,15 +209,19 @@ def test_an_empty_log_has_no_sequences(tmp_path):
         build_sequences(EventLog(tmp_path), tmp_path / "s")
 
 
-def test_microseconds_survive(tmp_path):
-    moments = [NOON + timedelta(microseconds=n) for n in range(5)] + [
-        datetime(2199, 1, 1, 0, 0, 0, 3, tzinfo=UTC)
-    ]
+@settings(max_examples=200, deadline=None)
+@given(time_us=st.lists(st.integers(-(2**50), 2**32 * 10**6 - 1), min_size=1, max_size=20))
+def test_microseconds_survive_until_2106(time_us):
+    n = len(time_us)
     frame = pl.DataFrame(
-        {"user_id": ["u"] * 6, "item_id": list("abcdef"), "action": ["view"] * 6, "time": moments}
+        {
+            "user_id": ["u"] * n,
+            "item_id": ["i"] * n,
+            "action": ["view"] * n,
+            "time": pl.Series(time_us).cast(pl.Datetime("us", "UTC")),
+        }
     )
-    sequences = pack_events(frame)
-    assert sequences.to_frame()["time"].to_list() == moments
+    assert pack_events(frame).to_frame()["time"].to_physical().to_list() == sorted(time_us)
 
 
 @pytest.mark.data

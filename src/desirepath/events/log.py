@@ -88,7 +88,7 @@ class EventLog:
         raw: RawLog,
         cleaning: CleaningConfig | None = None,
         *,
-        rejects: Path | None = None,
+        rejects: str | Path | None = None,
         on_progress: Progress = silent,
     ) -> IngestReport:
         """Take in a raw log; whatever happens, the log is afterwards as it was, or has all of it.
@@ -120,7 +120,7 @@ class EventLog:
                     number=0, names=names, fingerprints=fingerprints, rows_read=0, rows_kept=0
                 )
             self._check_clock(understanding.time.is_relative or understanding.ordered_by_file)
-            shown = Rejects(rejects)
+            shown = Rejects(Path(rejects) if rejects else None)
             with _disk_errors(self.folder), self._pending() as pending:
                 try:
                     taken = _Taking(self, raw, cleaning or CleaningConfig(), pending, shown)
