@@ -251,6 +251,7 @@ def test_a_failed_writing_leaves_no_file(tmp_path: Path) -> None:
         ({"n_events": 10}, "n_events"),
         ({"n_users": 1}, "n_users"),
         ({"n_items": 100}, "n_items"),
+        ({"n_events": 2_000, "n_users": 200}, "n_events"),
         ({"days": 7}, "days"),
         ({"seed": -1}, "seed"),
         ({"cold_share": 0.9}, "cold_share"),

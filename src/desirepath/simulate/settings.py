@@ -18,6 +18,9 @@ DAY_US = 86_400_000_000
 EVENTS_PER_USER = 50
 """Rows a user leaves on average when only `n_events` is given."""
 
+LEAST_EVENTS = 12
+"""Rows a user leaves at least on average: everybody comes once, and a visit is about five events."""
+
 LEAST_ITEMS = 240
 """Ten items in each of the 24 categories: fewer cannot fill the slots of a page."""
 
@@ -28,7 +31,7 @@ class MarketplaceConfig:
 
     n_events: int = 250_000
     """Rows of the log that are aimed at (robots, duplicates and dirty rows included); what comes is
-    within a few per cent of it. At least 1,000."""
+    within 4 per cent of it. At least 1,000, and 12 for each user."""
     n_users: int | None = None
     """Users, robots included, each with at least one event; `n_events / 50` if None. At least 50."""
     n_items: int | None = None
@@ -60,6 +63,11 @@ class MarketplaceConfig:
             _within("n_users", self.n_users, 50, 10**9)
         if self.n_items is not None:
             _within("n_items", self.n_items, LEAST_ITEMS, 10**8)
+        if self.n_events < LEAST_EVENTS * self.users:
+            raise ConfigError(
+                f"'n_events' must be at least {LEAST_EVENTS} times the users, since everybody comes once, but is "
+                f"{self.n_events:,} for {self.users:,} users. Ask for more events or fewer users."
+            )
         _within("days", self.days, 14, 36_500)
         _within("seed", self.seed, 0, 2**63 - 1)
         _within("cold_share", self.cold_share, 0, 0.5)
