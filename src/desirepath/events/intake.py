@@ -106,13 +106,16 @@ class Intake:
             self._repeated_rows = self._find_repeated_ids()
 
     def _judge(self, batch: pl.DataFrame, rules: Mapping[str, pl.Expr]) -> pl.DataFrame:
-        bad = batch.select(**rules)
-        for reason in rules:
-            column = bad.get_column(reason)
-            if column.any():
-                self.rejects.add(reason, batch.filter(column))
-                batch, bad = batch.filter(~column), bad.filter(~column)
-        return batch
+        bad = batch.select(pl.any_horizontal(rules.values()).fill_null(value=False)).to_series()
+        if not bad.any():
+            return batch
+        left = batch.filter(bad)
+        for reason, rule in rules.items():
+            struck = left.select(rule.fill_null(value=False)).to_series()
+            if struck.any():
+                self.rejects.add(reason, left.filter(struck))
+            left = left.filter(~struck)
+        return batch.filter(~bad)
 
     def _code(self, batch: pl.DataFrame) -> Rows:
         batch = batch.with_columns(pl.col(ACTION).fill_null(DEFAULT_ACTION))
