@@ -351,3 +351,13 @@ def test_fingerprints_tell_files_apart(tmp_path):
         for name in ("a.csv", "b.csv", "c.csv")
     ]
     assert marks[0] == marks[1] != marks[2]
+
+
+def test_progress_grows_to_the_end(tmp_path):
+    for k in range(3):
+        (tmp_path / f"{k}.csv.gz").write_bytes(gzip.compress(csv_text().encode()))
+    shares: list[float] = []
+    read_events(tmp_path, on_progress=shares.append)
+    assert shares[0] == 0.0
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)

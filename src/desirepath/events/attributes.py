@@ -15,10 +15,10 @@ import polars as pl
 
 from desirepath.errors import ConfigError, DataError, nearest
 from desirepath.events.inference import profile
+from desirepath.events.masking import NULLS
 from desirepath.events.names import plain, strength
 from desirepath.events.raw import ColumnChoice
 from desirepath.events.tables import BROKEN, read_tables
-from desirepath.events.times import NULLS
 from desirepath.schema import ITEM, USER
 
 KINDS = {"items": ITEM, "users": USER}

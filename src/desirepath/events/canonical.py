@@ -9,10 +9,12 @@ from __future__ import annotations
 import polars as pl
 
 from desirepath.errors import DataError
+from desirepath.events.clock import SECOND, Clock
 from desirepath.events.inference import Guess, Role, joined
+from desirepath.events.masking import NULLS
 from desirepath.events.raw import ColumnChoice
 from desirepath.events.tables import Table
-from desirepath.events.times import NULLS, SECOND, Clock, understand
+from desirepath.events.times import understand
 from desirepath.schema import (
     ACTION,
     EVENT,

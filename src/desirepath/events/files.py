@@ -90,12 +90,6 @@ class Source:
         """Its bare name without suffixes, such as "clicks" for clicks.csv.gz."""
         return PurePosixPath(self.member or self.path.name).name.split(".")[0]
 
-    @property
-    def suffix(self) -> str:
-        """Its last suffix that is not a compression's, in lower case without the dot."""
-        words = PurePosixPath(self.member or self.path.name).name.lower().split(".")[1:]
-        return next((word for word in reversed(words) if word not in PACKED_SUFFIXES), "")
-
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A sort key under which file_2 comes before file_10.
@@ -236,12 +230,16 @@ class Archive:
     path: Path | None = None
     handle: zipfile.ZipFile | None = None
 
-    def member(self, source: Source) -> BinaryIO:
-        """The bytes of one member."""
+    def directory(self, source: Source) -> zipfile.ZipFile:
+        """The archive that a source is a member of."""
         if self.path != source.path or self.handle is None:
             self.close()
             self.handle, self.path = zipfile.ZipFile(source.path), source.path
-        return cast(BinaryIO, self.handle.open(source.member))
+        return self.handle
+
+    def member(self, source: Source) -> BinaryIO:
+        """The bytes of one member."""
+        return cast(BinaryIO, self.directory(source).open(source.member))
 
     def close(self) -> None:
         """Let go of the archive."""
@@ -260,8 +258,8 @@ def compression(source: Source, archive: Archive) -> tuple[str, bytes]:
             kind = MAGIC.get(_magic(file.read(6)), "")
         if kind == "zip":
             raise DataError(f"{source.name} is an archive within an archive. Unpack the outer one first.")
-        with unpacked(source, archive, kind) as file:
-            head = file.read(300)
+        with unpacked(source, archive, kind) as (plain, _):
+            head = plain.read(300)
     if head[257:262] == b"ustar":
         raise DataError(f"{source.name} must be a log; it is a tar archive. Unpack it first.")
     for first, what in FOREIGN.items():
@@ -279,8 +277,8 @@ def _raw(source: Source, archive: Archive) -> BinaryIO:
 
 
 @contextmanager
-def unpacked(source: Source, archive: Archive, kind: str) -> Iterator[BinaryIO]:
-    """The plain bytes of a source whose inner compression is `kind` ("", gz, zst, bz2, xz)."""
+def unpacked(source: Source, archive: Archive, kind: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The plain bytes of a source whose inner compression is `kind`, and the packed ones beneath."""
     openers: dict[str, Callable[[BinaryIO], BinaryIO]] = {
         "gz": lambda f: cast(BinaryIO, gzip.GzipFile(fileobj=f)),
         "bz2": lambda f: cast(BinaryIO, bz2.BZ2File(f)),
@@ -289,17 +287,37 @@ def unpacked(source: Source, archive: Archive, kind: str) -> Iterator[BinaryIO]:
     }
     with readable(source.name), _raw(source, archive) as raw:
         if kind not in openers:
-            yield raw
+            yield raw, raw
             return
         with openers[kind](raw) as file:
-            yield file
+            yield file, raw
 
 
-def chunks(source: Source, archive: Archive, packed: str) -> Iterator[bytes]:
-    """The plain bytes of a source, `CHUNK` at a time; `packed` is what `compression` said."""
-    with unpacked(source, archive, packed.removeprefix("zip").removeprefix("+")) as file:
+def chunks(
+    source: Source, archive: Archive, packed: str, watch: Callable[[float], None] | None = None
+) -> Iterator[bytes]:
+    """The plain bytes of a source, `CHUNK` at a time.
+
+    Args:
+        source: What to read.
+        archive: Where the archive of a member is kept open.
+        packed: What `compression` said.
+        watch: Called with the share of the source that has been read, 0 to 1.
+    """
+    with unpacked(source, archive, packed.removeprefix("zip").removeprefix("+")) as (file, raw):
+        size = stored_bytes(source, archive) if watch else 1
         while block := file.read(CHUNK):
+            if watch and not raw.closed:
+                watch(min(1.0, raw.tell() / max(size, 1)))
             yield block
+
+
+def stored_bytes(source: Source, archive: Archive) -> int:
+    """The bytes of a source before its own unpacking, by which its share of the work is told."""
+    with readable(source.name):
+        if not source.member:
+            return source.path.stat().st_size
+        return archive.directory(source).getinfo(source.member).file_size
 
 
 def fingerprint(path: Path) -> str:

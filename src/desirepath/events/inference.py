@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from desirepath.errors import ConfigError, DataError, nearest
+from desirepath.events.clock import Clock
+from desirepath.events.masking import NULLS
 from desirepath.events.names import plain, strength
 from desirepath.events.raw import ColumnChoice
-from desirepath.events.times import NULLS, Clock, understand
+from desirepath.events.times import understand
 from desirepath.schema import ACTION, EVENT_ID, ITEM, OPTIONAL, SESSION, TIME, USER, VALUE
 
 NONE = "none"

@@ -16,10 +16,11 @@ from typing import Any
 import polars as pl
 
 from desirepath.errors import DataError
+from desirepath.events.clock import SECOND
+from desirepath.events.masking import NULLS
 from desirepath.events.raw import ColumnChoice, RawLog, Understanding
 from desirepath.events.reading import first_line, read_events
 from desirepath.events.tables import BROKEN
-from desirepath.events.times import NULLS, SECOND
 from desirepath.schema import ACTION, ITEM, TIME, USER
 
 LARGE = 20_000_000

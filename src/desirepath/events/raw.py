@@ -160,7 +160,7 @@ class RawLog:
             schema={"file": pl.String(), "line": pl.Int64(), "reason": pl.String(), "text": pl.String()}
         )
     )
-    """The rows behind `problems` (at most 10,000 of them): file, line (null where unknown), reason, text."""
+    """The rows behind `problems` (at most a million): file, line (null where unknown), reason, text."""
     keeps: tuple[object, ...] = ()
     """What must stay alive while `lazy` is used, such as temporary files."""
 

@@ -6,7 +6,7 @@ It decides which tables of a folder are events. Nothing is removed and nothing i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import polars as pl
 
 from desirepath.errors import ConfigError, DataError
 from desirepath.events.canonical import canonical, clock_runs, in_file_order, laid_over
+from desirepath.events.clock import SECOND, Clock
 from desirepath.events.inference import Guess, Role, infer, joined
+from desirepath.events.masking import mask
 from desirepath.events.raw import (
     ColumnChoice,
     ColumnUnderstanding,
@@ -24,7 +26,6 @@ from desirepath.events.raw import (
     canonical_log,
 )
 from desirepath.events.tables import BROKEN, Table, read_tables
-from desirepath.events.times import SECOND, Clock, mask
 from desirepath.schema import ACTION, DEFAULT_ACTION, ITEM, REQUIRED, TIME, USER
 
 SAMPLES = 3
@@ -58,6 +59,7 @@ def read_events(
     overrides: ColumnChoice | None = None,
     show_samples: bool = False,
     must_be_usable: bool = True,
+    on_progress: Callable[[float], None] | None = None,
 ) -> RawLog:
     r"""The events of files, folders, patterns or databases, with every column understood and nothing removed.
 
@@ -66,6 +68,7 @@ def read_events(
         overrides: What the caller says of columns, units and dialects; the rest is inferred.
         show_samples: Whether `understanding` holds real values rather than their shapes.
         must_be_usable: Whether a log without users or items is an error; `inspect` looks at such logs too.
+        on_progress: Called with the share of the sources' bytes that has been read, 0 to 1.
 
     Raises: ConfigError for a source, column or option that does not exist; DataError for what cannot be read.
     Cost: text is read once (beyond a few hundred MiB through temporary Parquet); Parquet is only sampled.
@@ -84,7 +87,7 @@ def read_events(
     if isinstance(sources, pl.DataFrame | pl.LazyFrame):
         return _from_frame(sources, choice, show_samples)
     named = [sources] if isinstance(sources, str | Path) else list(sources)
-    reading = read_tables(named, choice)
+    reading = read_tables(named, choice, on_progress)
     try:
         candidates, notes = _logs(reading.tables, choice)
         for candidate in candidates:

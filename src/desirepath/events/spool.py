@@ -22,7 +22,10 @@ PART = 128 * 2**20
 """Bytes of one temporary Parquet file before compression."""
 SAMPLE_ROWS = 20_000
 """A spool's sample holds between this many rows and twice as many."""
-UNREADABLE_ROWS = 10_000
+UNREADABLE_ROWS = 1_000_000
+"""Rows that could not be read of which the text is kept; the rest are counted only."""
+UNREADABLE_CHARS = 2000
+"""Characters kept of each."""
 UNREADABLE_SCHEMA = {"file": pl.String(), "line": pl.Int64(), "reason": pl.String(), "text": pl.String()}
 
 
@@ -123,18 +126,29 @@ class Complaints:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self._rows: list[tuple[str, int | None, str, str]] = []
+        self._frames: list[pl.DataFrame] = []
+        self._kept = 0
 
     def add(self, file: str, line: int | None, reason: str, text: str) -> None:
         """Count one row."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
-        if len(self._rows) < UNREADABLE_ROWS:
-            self._rows.append((file, line, reason, text[:2000]))
+        if self._kept < UNREADABLE_ROWS:
+            self._kept += 1
+            self._rows.append((file, line, reason, text[:UNREADABLE_CHARS]))
+            if len(self._rows) == 50_000:
+                self._pack()
+
+    def _pack(self) -> None:
+        self._frames.append(pl.DataFrame(self._rows, schema=UNREADABLE_SCHEMA, orient="row"))
+        self._rows = []
 
     def absorb(self, other: Complaints) -> None:
         """Add another's."""
         for reason, n in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + n
-        self._rows += other._rows[: UNREADABLE_ROWS - len(self._rows)]
+        self._pack()
+        self._frames.append(other.frame.head(UNREADABLE_ROWS - self._kept))
+        self._kept += self._frames[-1].height
 
     @property
     def total(self) -> int:
@@ -144,4 +158,6 @@ class Complaints:
     @property
     def frame(self) -> pl.DataFrame:
         """The kept rows: file, line, reason, text."""
-        return pl.DataFrame(self._rows, schema=UNREADABLE_SCHEMA, orient="row")
+        self._pack()
+        self._frames = [pl.concat(self._frames)]
+        return self._frames[0]

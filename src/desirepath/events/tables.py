@@ -10,6 +10,7 @@ import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -30,6 +31,7 @@ from desirepath.events.files import (
     discover,
     fingerprint,
     readable,
+    stored_bytes,
 )
 from desirepath.events.raw import ColumnChoice, FileUnderstanding
 from desirepath.events.spool import SAMPLE_ROWS, Complaints, Scratch, Spool
@@ -40,6 +42,8 @@ BROKEN = (PolarsError, PanicException, UnicodeDecodeError)
 """What comes of a Parquet file whose inside is damaged; polars panics at some bytes, and lets bad text by."""
 FILE_HEAD_ROWS = 64
 """Rows kept of each file, by which files with another time unit are told."""
+SMALL_PARQUET = 8 * 2**20
+"""Bytes up to which a Parquet file is read through once by Arrow before polars scans it."""
 ACCESS_HINTS = {
     "item_id": ("path", "a web access log; the page is the item"),
     "action": ("method", "a web access log; the method of the request"),
@@ -121,6 +125,8 @@ class Reading:
     set_aside: list[tuple[str, DataError]] = field(default_factory=list)
     fingerprints: dict[Path, str] = field(default_factory=dict)
     n_files: int = 0
+    watch: Callable[[float], None] | None = None
+    """Called with the share of the source at hand that has been read."""
 
     def add(self, columns: tuple[str, ...], source: Source, file: FileUnderstanding) -> Table:
         """The table for these columns, with this file counted in."""
@@ -135,17 +141,31 @@ class Reading:
         return table
 
 
-def read_tables(sources: Sequence[str | Path], choice: ColumnChoice) -> Reading:
+def read_tables(
+    sources: Sequence[str | Path], choice: ColumnChoice, on_progress: Callable[[float], None] | None = None
+) -> Reading:
     """All rows of all sources, as tables of like columns.
 
     Files found in a folder or archive that are no tables are set aside with a note; named files must be.
     Raises: ConfigError for sources that do not exist; DataError for those that cannot be read.
+
+    Args:
+        sources: Paths, folders, patterns and database URLs.
+        choice: What the caller says of their dialects.
+        on_progress: Called with the share of all bytes that has been read, 0 to 1.
     """
     reading = Reading()
     archive = Archive()
     try:
-        for source in _in_turn(sources):
+        found = list(_in_turn(sources))
+        sizes = [0 if isinstance(source, str) else stored_bytes(source, archive) for source in found]
+        done, total = 0, max(sum(sizes), 1)
+        for source, size in zip(found, sizes, strict=True):
             reading.n_files += 1
+            if on_progress:
+                on_progress(done / total)
+                reading.watch = partial(_tell, on_progress, done / total, size / total)
+            done += size
             if isinstance(source, str):
                 _read_sql(source, reading, choice)
                 continue
@@ -160,7 +180,13 @@ def read_tables(sources: Sequence[str | Path], choice: ColumnChoice) -> Reading:
     finally:
         archive.close()
     _conclude(reading)
+    if on_progress:
+        on_progress(1.0)
     return reading
+
+
+def _tell(on_progress: Callable[[float], None], before: float, weight: float, share: float) -> None:
+    on_progress(before + weight * share)
 
 
 def _in_turn(sources: Sequence[str | Path]) -> Iterator[Source | str]:
@@ -255,7 +281,7 @@ def _read_parquet(source: Source, archive: Archive, packed: str, mark: str, read
             for chunk in chunks(source, archive, packed):
                 out.write(chunk)
     try:
-        rows = pq.read_metadata(path).num_rows
+        rows = _checked(path)
         scan = pl.scan_parquet(path)
         schema = scan.collect_schema()
         head = scan.head(FILE_HEAD_ROWS).collect()
@@ -287,11 +313,35 @@ def _read_parquet(source: Source, archive: Archive, packed: str, mark: str, read
     same.heads.append(head)
 
 
+def _checked(path: Path) -> int:
+    """The rows of a Parquet file after Arrow has looked at it: all of a small one, the start of a large one.
+
+    Arrow refuses damaged files with an error where polars may panic or ask for impossible memory.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        rows = int(file.metadata.num_rows)
+        size = path.stat().st_size
+        for at in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(at)
+            for k in range(group.num_columns):
+                chunk = group.column(k)
+                start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+                if start < 4 or chunk.total_compressed_size < 0 or start + chunk.total_compressed_size > size:
+                    raise pa.ArrowInvalid(f"row group {at}, column {k} points outside the file")
+        if size <= SMALL_PARQUET:
+            found = sum(batch.num_rows for batch in file.iter_batches())
+            if found != rows:
+                raise pa.ArrowInvalid(f"the footer promises {rows:,} rows, the pages hold {found:,}")
+        else:
+            next(file.iter_batches(batch_size=FILE_HEAD_ROWS), None)
+    return rows
+
+
 def _read_text(
     source: Source, archive: Archive, packed: str, mark: str, reading: Reading, choice: ColumnChoice
 ) -> None:
     def raw() -> Iterable[bytes]:
-        return chunks(source, archive, packed)
+        return chunks(source, archive, packed, reading.watch)
 
     first = next(iter(raw()), b"")[:HEAD]
     told = encoding.named(choice.encoding) if choice.encoding else encoding.first_guess(first)

@@ -1,43 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells what the values of a time column mean, with the reason, and reads them as moments.
+"""Tells what the values of a time column mean, with the reason.
 
 It looks at a sample of values and at the column's name; nothing is assumed that is not said. It
-gives polars expressions and never reads a file.
+gives a clock and never reads a file.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
 from desirepath.errors import ConfigError, DataError, nearest
+from desirepath.events.clock import SECOND, Clock, parsed, spoken
+from desirepath.events.masking import NULLS, mask
 from desirepath.events.names import plain
-from desirepath.schema import TIME_DTYPE
 
-NULLS = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "NaN",
-    "nan",
-    "null",
-    "NULL",
-    "None",
-    "none",
-    r"\N",
-    "-",
-    "?",
-    "NaT",
-    "nil",
-    "#N/A",
-)
-"""Texts that stand for no value; they are never applied to ids."""
-
-SECOND = 1_000_000
-"""Microseconds of a second."""
 UNITS_US: dict[str, float] = {
     "ns": 1e-3,
     "us": 1.0,
@@ -51,8 +30,6 @@ UNITS_US: dict[str, float] = {
 """Microseconds of each unit."""
 EARLIEST_S, LATEST_S = 473_385_600.0, 4_102_444_800.0
 """1985 and 2100: where the bulk of an epoch time must lie to be believed."""
-YEAR_1_US, YEAR_9999_US = -62_135_596_800 * SECOND, 253_402_300_799 * SECOND
-
 DIGITS: tuple[tuple[int, str, str, str], ...] = (
     (8, "yyyymmdd", r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", "%Y%m%d"),
     (
@@ -108,103 +85,6 @@ _TWINS = tuple(
     for clock in _CLOCKS
 )
 """Formats that differ only in whether the day or the month comes first."""
-LETTERS = {
-    "%Y": "yyyy",
-    "%y": "yy",
-    "%m": "mm",
-    "%d": "dd",
-    "%b": "Mon",
-    "%a": "Day",
-    "%H": "HH",
-    "%I": "hh",
-    "%M": "MM",
-    "%S": "SS",
-    "%p": "AM",
-    "%.f": ".ffffff",
-    "%#z": "+HHMM",
-    "%z": "+HHMM",
-}
-
-
-def spoken(pattern: str) -> str:
-    """A strftime pattern for a person.
-
-    >>> spoken("%d/%b/%Y:%H:%M:%S %z"), spoken("%+")
-    ('dd/Mon/yyyy:HH:MM:SS +HHMM', 'ISO 8601 with offset')
-    """
-    whole = {"%+": "ISO 8601 with offset", "%H:%M:%S": "time of day"}
-    if pattern in whole:
-        return whole[pattern]
-    for code, letters in LETTERS.items():
-        pattern = pattern.replace(code, letters)
-    return pattern
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
-    """How one time column is read."""
-
-    unit: str
-    """What a value is: s, ms, ..., or a format."""
-    reason: str
-    """Why, in words for a person."""
-    confidence: float
-    """0 to 1."""
-    scale_us: float = 0.0
-    """Microseconds of one unit, for numbers."""
-    whole: bool = True
-    """Whether the numbers are whole."""
-    origin_us: int = 0
-    """Microseconds from 1970 to the unit's zero."""
-    formats: tuple[str, ...] = ()
-    """Formats to try in turn, for texts."""
-    is_relative: bool = False
-    """Counted from an origin that the log does not state."""
-
-    def moments(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        """The column as moments, null where it holds none that this clock can read."""
-        if dtype.is_temporal():
-            return _native(column, dtype)
-        if self.scale_us:
-            return self._numbers(column, dtype)
-        text = column.cast(pl.String).str.strip_chars()
-        tries = [_parsed(text, pattern) for pattern in self.formats]
-        return (tries[0] if len(tries) == 1 else pl.coalesce(tries)).cast(TIME_DTYPE)
-
-    def _numbers(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        if dtype == pl.String():
-            column = column.str.strip_chars()
-        inexact = (column.cast(pl.Float64, strict=False) * self.scale_us).round().cast(pl.Int64, strict=False)
-        micros = inexact
-        if self.whole:
-            number = column.cast(pl.Int64, strict=False)
-            if self.scale_us < 1:
-                micros = number // round(1 / self.scale_us)
-            else:
-                limit = int(YEAR_9999_US / self.scale_us)
-                micros = pl.when(number.is_between(-limit, limit)).then(number * int(self.scale_us))
-            if dtype == pl.String():  # a stray "1500000000.5" among whole numbers
-                micros = pl.coalesce(micros, inexact)
-        micros = micros + self.origin_us if self.origin_us else micros
-        return pl.when(micros.is_between(YEAR_1_US, YEAR_9999_US)).then(micros).cast(TIME_DTYPE)
-
-
-def _native(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-        return column.dt.convert_time_zone("UTC").cast(TIME_DTYPE)
-    if isinstance(dtype, pl.Time | pl.Duration):
-        return column.cast(pl.Duration("us")).cast(pl.Int64).cast(TIME_DTYPE)
-    return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-
-
-def _parsed(text: pl.Expr, pattern: str) -> pl.Expr:
-    if pattern == "%H:%M:%S":
-        return (text.str.to_time(pattern, strict=False).cast(pl.Int64) // 1000).cast(TIME_DTYPE)
-    if "%Y%m%d" in pattern or "%y%m%d" in pattern:  # digits only; a float's ".0" is cut
-        text = text.str.strip_suffix(".0")
-    if pattern == "%Y%m%d%H":  # the parser wants minutes
-        text, pattern = text + "00", "%Y%m%d%H%M"
-    return text.str.to_datetime(pattern, strict=False, time_unit="us", time_zone="UTC")
 
 
 def understand(values: pl.Series, name: str, unit: str | None = None) -> Clock:
@@ -383,7 +263,7 @@ def _relative(numbers: pl.Series, name: str, whole: bool) -> Clock:
 
 def _share(present: pl.Series, pattern: str) -> float:
     """Share of texts that a format reads as a moment between 1900 and 2200."""
-    moments = present.to_frame("t").select(_parsed(pl.col("t"), pattern))["t"]
+    moments = present.to_frame("t").select(parsed(pl.col("t"), pattern))["t"]
     if pattern == "%H:%M:%S":
         return 1.0 - moments.null_count() / max(len(present), 1)
     return int(moments.dt.year().is_between(1900, 2200).sum()) / max(len(present), 1)
@@ -415,11 +295,11 @@ def _textual(present: pl.Series) -> Clock | None:
         return None
     formats = [best]
     if total < 1.0:
-        rest = some.filter(some.to_frame("t").select(_parsed(pl.col("t"), best).is_null())["t"])
+        rest = some.filter(some.to_frame("t").select(parsed(pl.col("t"), best).is_null())["t"])
         for pattern in (p for p, share in shares.items() if share and p != best):
             if len(rest) and _share(rest, pattern) > 0.2:
                 formats.append(pattern)
-                rest = rest.filter(rest.to_frame("t").select(_parsed(pl.col("t"), pattern).is_null())["t"])
+                rest = rest.filter(rest.to_frame("t").select(parsed(pl.col("t"), pattern).is_null())["t"])
         total = 1.0 - len(rest) / len(some)
     states_zone = best in ("%+", "%H:%M:%S") or "z" in best or "GMT" in best
     zone = "" if states_zone else ", taken as UTC"
@@ -433,18 +313,5 @@ def _textual(present: pl.Series) -> Clock | None:
 
 
 def _backwards(present: pl.Series, pattern: str) -> int:
-    moments = present.to_frame("t").select(_parsed(pl.col("t"), pattern))["t"].drop_nulls()
+    moments = present.to_frame("t").select(parsed(pl.col("t"), pattern))["t"].drop_nulls()
     return int((moments.diff().cast(pl.Int64) < 0).sum())
-
-
-def mask(value: str, width: int = 24) -> str:
-    """The shape of a value: letters become a or A, digits 9, anything beyond `width` an ellipsis.
-
-    >>> mask("Anna-42 北京")
-    'Aaaa-99 字字'
-    """
-    text = re.sub(r"[0-9]", "9", value[: width + 1])
-    text = re.sub(r"[^\x00-\x7f]", lambda m: "字" if m[0].isalnum() else "·", text)
-    text = re.sub(r"[a-z]", "a", re.sub(r"[B-Z]", "A", text))
-    text = re.sub(r"[\x00-\x1f\x7f]", " ", text)
-    return text if len(value) <= width else text[:width] + "…"
