@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from desirepath import events
+from desirepath import events, simulate
 from desirepath.errors import DataError, WorkspaceError
 from desirepath.events import FileUnderstanding, canonical_log, spill
 from desirepath.events import intake as intake_module
@@ -422,3 +422,19 @@ def test_deskdrop(shared_data, tmp_path):
     assert report.removed == {"exact_duplicate": 11}
     assert (report.n_users, report.n_items) == (1_895, 2_987)
     assert log.append(events.read_events([shared_data / "deskdrop-interactions"])).was_known
+
+
+def test_what_was_planted_is_what_is_removed(tmp_path):
+    """A simulated marketplace says how many rows of each kind it spoilt, and who its robots are."""
+    truth = simulate.write(simulate.demo(), tmp_path / "market")
+    rows = json.loads((tmp_path / "market" / "truth.json").read_text())["rows"]
+    log = EventLog(tmp_path / "log")
+    report = log.append(canonical_log(pl.scan_parquet(truth.events)))
+    removed = dict(report.removed)
+    assert removed.pop("before_window") + removed.pop("after_window") == rows["time_outside"]
+    assert removed.pop("missing_time") == rows["bad_time"]
+    assert removed.pop("cancellation") == rows["negative_value"]
+    assert removed.pop("duplicate_event_id") == rows["repeated_event_id"]
+    assert removed.pop("robot_regularity") + removed.pop("robot_rate", 0) == rows["robot"]
+    assert removed == {name: rows[name] for name in ("missing_user", "missing_item", "exact_duplicate")}
+    assert report.rows_kept == rows["clean"]
