@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from desirepath.events.rarity import find_core
 from desirepath.events.raw import RawLog
 from desirepath.events.rejects import ROW, Rejects
 from desirepath.events.repeats import exact_repeats, hash_ids, later_of_same
-from desirepath.events.robots import DAY_US, REASONS, find_robots
+from desirepath.events.robots import DAY_US, REASONS, clock_resolution, find_robots
 from desirepath.events.rows import Rows, order_rows, user_offsets
 from desirepath.events.spill import Spill, write_all
 from desirepath.schema import ACTION, DEFAULT_ACTION, EVENT_ID, ITEM, REQUIRED, TIME, USER
@@ -129,7 +128,7 @@ class Intake:
                 "action column holds something else. Name the right one with --action, or --action none."
             )
         time_us = batch.get_column(TIME).to_physical().to_numpy()
-        self._resolution_us = _coarsest(time_us, self._resolution_us)
+        self._resolution_us = clock_resolution(time_us, self._resolution_us)
         self._moments = (
             min(self._moments[0], int(time_us.min())),
             max(self._moments[1], int(time_us.max())),
@@ -298,9 +297,13 @@ def _each(n: int, work: Callable[[int], Kept], done: Callable[[int], None] = lam
     """`work` for each number below n, on a few threads; the answers in order."""
     answers = []
     with ThreadPoolExecutor(N_THREADS) as pool:
-        for answer in pool.map(work, range(n)):
-            answers.append(answer)
-            done(len(answers))
+        try:
+            for answer in pool.map(work, range(n)):
+                answers.append(answer)
+                done(len(answers))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or else an interrupt waits for all that is left
+            raise
     return answers
 
 
@@ -317,19 +320,3 @@ def _expected_rows(raw: RawLog) -> int:
     """Rows that the files say they have, or 0 when one does not say."""
     rows = [file.rows for file in raw.understanding.files]
     return sum(rows) if rows and min(rows) >= 0 else 0
-
-
-@numba.njit(nogil=True, cache=True)
-def _coarsest(time_us, resolution_us):  # type: ignore[no-untyped-def]
-    """The coarsest usual reading of a clock, at most the given one, that fits all moments."""
-    for moment in time_us:
-        while moment % resolution_us:
-            if resolution_us == 86_400_000_000:
-                resolution_us = 3_600_000_000
-            elif resolution_us == 3_600_000_000:
-                resolution_us = 60_000_000
-            elif resolution_us == 60_000_000:
-                resolution_us = 1_000_000
-            else:
-                resolution_us = resolution_us // 1_000
-    return resolution_us

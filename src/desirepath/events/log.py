@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -179,6 +180,27 @@ class EventLog:
             in_time = part.first_us <= moments[1] and part.last_us >= moments[0]
             if in_time and part.groups[0].first_user < users[1] and part.groups[-1].last_user >= users[0]:
                 yield part, self.folder / part.file
+
+
+def clean_events(
+    raw: RawLog, cleaning: CleaningConfig | None = None, *, rejects: str | Path | None = None
+) -> tuple[pl.DataFrame, IngestReport]:
+    """The cleaned events of a raw log, in memory, and what was removed; by user, then time, then file.
+
+    For a look or a log that fits into memory; a workspace keeps its log with `EventLog.append`.
+
+    >>> from desirepath.events import canonical_log
+    >>> from datetime import datetime, UTC
+    >>> rows = {"user_id": ["u", "u", None], "item_id": ["a", "a", "b"], "action": ["view"] * 3,
+    ...         "time": [datetime(2026, 5, 1, tzinfo=UTC)] * 3}
+    >>> events, report = clean_events(canonical_log(pl.DataFrame(rows)))
+    >>> events.height, dict(report.removed)
+    (1, {'missing_user': 1, 'exact_duplicate': 1})
+    """
+    with tempfile.TemporaryDirectory(prefix="desirepath-") as folder:
+        log = EventLog(Path(folder))
+        report = log.append(raw, cleaning, rejects=rejects)
+        return log.scan().collect(), report
 
 
 def _make_durable(path: Path) -> None:

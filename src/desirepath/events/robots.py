@@ -56,16 +56,28 @@ def find_robots(
     return flags
 
 
-def clock_resolution(time_us: NDArray[np.int64], known_us: int = 0) -> int:
-    """The largest of 1 us, 1 ms, 1 s, 1 min, 1 h, 1 d that divides all moments (and `known_us`).
+def clock_resolution(time_us: NDArray[np.int64], at_most_us: int = DAY_US) -> int:
+    """The coarsest of a day, an hour, a minute, 1 s, 1 ms and 1 us that divides all moments.
 
     >>> clock_resolution(np.array([0, 120_000_000]))
     60000000
     """
-    for grain in (DAY_US, 3_600_000_000, 60_000_000, 1_000_000, 1_000):
-        if known_us % grain == 0 and not (time_us % grain).any():
-            return grain
-    return 1
+    return int(_coarsest(time_us, at_most_us))
+
+
+@numba.njit(nogil=True, cache=True)
+def _coarsest(time_us, resolution_us):  # type: ignore[no-untyped-def]
+    for moment in time_us:
+        while moment % resolution_us:
+            if resolution_us == 86_400_000_000:
+                resolution_us = 3_600_000_000
+            elif resolution_us == 3_600_000_000:
+                resolution_us = 60_000_000
+            elif resolution_us == 60_000_000:
+                resolution_us = 1_000_000
+            else:
+                resolution_us = resolution_us // 1_000
+    return resolution_us
 
 
 @numba.njit(nogil=True, cache=True)
