@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from polars.exceptions import PanicException
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
@@ -288,6 +289,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left; there is no one to tell
         sys.exit(1)
+    except PanicException as error:  # a BaseException: polars found a file damaged in its depths
+        reason = escape(str(error).partition("\n")[0])
+        _fail(f"[bold red]error:[/] A file is damaged; polars stopped at it: {reason}. Restore it.", 1)
     except OSError as error:
         hint = {
             errno.ENOSPC: "The disk is full. Free some space; the same command goes on from here.",

@@ -25,7 +25,8 @@ OPTIONAL = {
     "torch": ("models", "no transformer"),
     "implicit": ("models", "no ALS and BPR"),
     "plotly": ("report", "no report"),
-    "connectorx": ("sql", "no reading from databases"),
+    "adbc_driver_sqlite": ("sql", "no reading from SQLite"),
+    "adbc_driver_postgresql": ("sql", "no reading from PostgreSQL"),
 }
 
 

@@ -51,10 +51,12 @@ def ingest(given: Given, to: Path, words: Sequence[str] = (), progress: Progress
 
 def take_in(given: Given, to: Path, settings: Settings, progress: Progress) -> tuple[Workspace, IngestReport]:
     """Add the files to the workspace's event log; a workspace made for nothing is removed again."""
-    progress("Understanding the log", 0.0, "")
-    raw = events.read_events(given.sources, overrides=given.reading)
+    title = "Understanding the log"
+    raw = events.read_events(
+        given.sources, overrides=given.reading, on_progress=lambda share: progress(title, share, "")
+    )
     tables = {kind: events.read_table(path, kind=kind) for kind, path in _tables(given).items()}
-    progress("Understanding the log", 1.0, "")
+    progress(title, 1.0, "")
     is_new = not to.exists()
     workspace = Workspace.create(to)
     try:
