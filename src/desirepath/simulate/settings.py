@@ -65,8 +65,8 @@ class MarketplaceConfig:
             _within("n_items", self.n_items, LEAST_ITEMS, 10**8)
         if self.n_events < LEAST_EVENTS * self.users:
             raise ConfigError(
-                f"'n_events' must be at least {LEAST_EVENTS} times the users, since everybody comes once, but is "
-                f"{self.n_events:,} for {self.users:,} users. Ask for more events or fewer users."
+                f"'n_events' must be at least {LEAST_EVENTS} times the users, since everybody comes once, "
+                f"but is {self.n_events:,} for {self.users:,} users. Ask for more events or fewer users."
             )
         _within("days", self.days, 14, 36_500)
         _within("seed", self.seed, 0, 2**63 - 1)

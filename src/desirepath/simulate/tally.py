@@ -105,11 +105,10 @@ class Tally:
         reached = np.zeros((3, n_visits), np.bool_)
         for step, code in enumerate((VIEW, CART, PURCHASE)):
             reached[step, visit[action == code]] = True
-        self._sum["sessions"] += int(np.count_nonzero(root["origin"] != ROBOT))
-        own = organic & ~forced
+        own, people = organic & ~forced, root["origin"] != ROBOT
+        self._sum["sessions"] += int(np.count_nonzero(people))
         for step in range(3):
             self._funnel[:, step] += np.bincount(segment[own & reached[step]], minlength=N_SEGMENTS)
-            people = root["origin"] != ROBOT
             self._reached[0, step] += np.count_nonzero(reached[step] & people)
             users = np.zeros(len(shard.people), np.bool_)
             users[root["user"][reached[step] & people]] = True

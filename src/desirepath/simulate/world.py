@@ -16,6 +16,9 @@ from desirepath.simulate.slots import Slots, draw_slots
 SHARD_EVENTS = 1_000_000
 """Rows a shard aims at: what bounds the memory."""
 
+LEAST_USERS = 200
+"""Users of a shard at least, so that circles and shares mean something."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -33,15 +36,11 @@ class World:
     """Mean number of visits that a user makes of oneself."""
 
     @property
-    def shard_users(self) -> int:
-        """Users of a shard: all shards but the last have as many."""
+    def bounds(self) -> list[int]:
+        """First user of each shard, and the end: shards of equal size and about SHARD_EVENTS rows."""
         config = self.config
-        return min(config.users, max(200, SHARD_EVENTS * config.users // config.n_events))
-
-    @property
-    def n_shards(self) -> int:
-        """Number of shards."""
-        return -(-self.config.users // self.shard_users)
+        n_shards = min(-(-config.n_events // SHARD_EVENTS), max(1, config.users // LEAST_USERS))
+        return [config.users * shard // n_shards for shard in range(n_shards + 1)]
 
 
 def draw_world(config: MarketplaceConfig, visits_per_user: float) -> World:
