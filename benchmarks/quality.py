@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from desirepath.models import BASELINES
-from desirepath.models.base import NEVER, Model
+from desirepath.models.base import Model
 from desirepath.models.sasrec import SASRecConfig
+from desirepath.recommend.ranking import target_ranks
 from desirepath.sequences import Queries, Sequences, Vocabulary
 from desirepath.sequences.splits import Split, split_leave_one_out, split_temporal
 from desirepath.training import Progress, TrainConfig, fit_transformer
@@ -70,7 +70,14 @@ SHAPES: dict[str, tuple[Callable[[], tuple[Split, str]], SASRecConfig, dict[str,
     "beauty": (
         beauty,
         SASRecConfig(dim=64, n_layers=2, n_heads=1, max_len=50, dropout=0.6),
-        {"epochs": 200, "batch_size": 512, "learning_rate": 5e-4, "weight_decay": 0.0, "patience": 20},
+        {
+            "epochs": 200,
+            "batch_size": 512,
+            "learning_rate": 5e-4,
+            "weight_decay": 0.0,
+            "validate_every": 2,
+            "patience": 10,
+        },
     ),
     "ml1m": (
         movielens,
@@ -80,29 +87,12 @@ SHAPES: dict[str, tuple[Callable[[], tuple[Split, str]], SASRecConfig, dict[str,
 }
 
 
-def ranks(model: Model, queries: Queries, *, hide_seen: bool, chunk: int = 1024) -> NDArray[np.int64]:
-    """(Q,) items ranked before each target, from 0; half of those that tie with it count."""
-    target, out = queries.single_target, np.empty(len(queries), np.int64)
-    for first in range(0, len(queries), chunk):
-        part = queries[first : first + chunk]
-        rows, wanted = np.arange(len(part)), target[first : first + chunk]
-        scores = model.scores(part)
-        own = scores[rows, wanted]
-        if hide_seen:
-            seen = part.history_matrix().tocoo()
-            scores[seen.row, seen.col] = NEVER
-            scores[rows, wanted] = own
-        above, level = (scores > own[:, None]).sum(1), (scores == own[:, None]).sum(1) - 1
-        out[first : first + chunk] = above + level // 2
-    return out
-
-
 def measures(model: Model, queries: Queries) -> dict[str, float]:
     """NDCG@10 and HitRate@10 over queries and as a mean of users' means, seen items masked or not."""
     figures: dict[str, float] = {}
     for label, hide_seen in (("", True), (" (seen not masked)", False)):
-        rank = ranks(model, queries, hide_seen=hide_seen)
-        gain, hit = np.where(rank < 10, 1 / np.log2(rank + 2.0), 0.0), (rank < 10).astype(float)
+        rank = target_ranks(model, queries, mask_seen=hide_seen)
+        gain, hit = np.where(rank <= 10, 1 / np.log2(rank + 1.0), 0.0), (rank <= 10).astype(float)
         figures[f"NDCG@10{label}"] = float(gain.mean())
         figures[f"HitRate@10{label}"] = float(hit.mean())
         user, n = np.unique(queries.user_ix, return_inverse=True)[1], np.bincount(queries.user_ix)

@@ -7,7 +7,7 @@ import torch
 
 from desirepath.errors import ConfigError, ShapeError
 from desirepath.models.losses import (
-    exponentiate_rows,
+    exponentiate_columns,
     has_fast_bfloat16,
     product_dtype,
     reference_softmax_loss,
@@ -94,16 +94,16 @@ def test_the_full_table_of_logits_never_exists(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("low", [-80.0, -1e4])
-def test_exponentiate_rows(dtype, low):
+def test_exponentiate_columns(dtype, low):
     generator = torch.Generator().manual_seed(0)
-    logits = (torch.rand(9, 1003, generator=generator) * -low + low).to(dtype)
-    logits[0] = -logits[0]
-    logits[1, 17] = 300.0
+    logits = (torch.rand(1003, 9, generator=generator) * -low + low).to(dtype)
+    logits[:, 0] = -logits[:, 0]
+    logits[17, 1] = 300.0
     wide = logits.double().clone()
-    expected = torch.exp(wide - wide.amax(1, keepdim=True))
-    shift, total = exponentiate_rows(logits)
-    np.testing.assert_array_equal(shift.double(), wide.amax(1))
-    torch.testing.assert_close(total.double(), expected.sum(1), rtol=1e-6, atol=0)
+    expected = torch.exp(wide - wide.amax(0))
+    shift, total = exponentiate_columns(logits)
+    np.testing.assert_array_equal(shift.double(), wide.amax(0))
+    torch.testing.assert_close(total.double(), expected.sum(0), rtol=1e-6, atol=0)
     tolerance = {torch.float32: 4e-6, torch.bfloat16: 2**-8, torch.float64: 1e-12}[dtype]
     torch.testing.assert_close(logits.double(), expected, rtol=tolerance, atol=2.0**-125)
 

@@ -30,6 +30,10 @@ _C3, _C4, _C5 = (
     np.float32(0.0013266979925329453),
 )
 _LOG2E = np.float32(1.4426950408889634)
+CPU_CHUNK = 192
+"""States a tile on a CPU: enough to pay for reading all items, few enough to stay in its caches."""
+GPU_CHUNK = 4096
+"""States a tile elsewhere."""
 _HALF = np.float32(0.5)
 _LOWEST = np.float32(-126.0)  # below 2**-126 a float32 is no longer normal; such a share counts as none
 
@@ -76,9 +80,9 @@ def reference_softmax_loss(states_TD: Tensor, items_VD: Tensor, target_T: Tensor
 
 
 def softmax_loss(
-    states_TD: Tensor, items_VD: Tensor, target_T: Tensor, *, dtype: torch.dtype, chunk: int = 128
+    states_TD: Tensor, items_VD: Tensor, target_T: Tensor, *, dtype: torch.dtype, chunk: int = 0
 ) -> Tensor:
-    """Mean cross-entropy of each target against every item, in a tile of `chunk` rows at a time.
+    """Mean cross-entropy of each target against every item, in a tile of `chunk` states at a time.
 
     The three products (logits, gradient of the states, gradient of the items) run in `dtype`; the
     maximum, the exponentials, their sum and its logarithm in float32 (float64 for float64 input).
@@ -148,95 +152,109 @@ class _Work:
             low_items=items.to(low).contiguous(),
             states_grad=torch.empty_like(states),
             log_sum=torch.empty(len(states), dtype=states.dtype, device=states.device),
-            chunk=chunk,
+            chunk=chunk or (CPU_CHUNK if states.device.type == "cpu" else GPU_CHUNK),
         )
 
 
 @torch.no_grad()
 def _tiles(work: _Work) -> Tensor:
-    """Fill `states_grad` and `log_sum` tile by tile; returns the items' gradient without the targets' own."""
+    """Fill `states_grad` and `log_sum` tile by tile; returns the items' gradient without the targets' own.
+
+    A tile is V x R, items down: so all three products run the way in which the libraries are fastest.
+    """
     items, n = work.low_items, len(work.states)
+    n_items, dim = items.shape
     items_grad = torch.zeros_like(items, dtype=work.states.dtype)
     # Fresh memory costs page faults as dear as the products, so the three results are written in place.
-    tile = items.new_empty(work.chunk, len(items))
-    row_grad = items.new_empty(work.chunk, items.shape[1])
+    tile = items.new_empty(n_items * min(work.chunk, n))
+    states_grad = items.new_empty(dim * min(work.chunk, n))
     tile_grad = torch.empty_like(items)
     for start in range(0, n, work.chunk):
         rows = slice(start, min(start + work.chunk, n))
         size = rows.stop - rows.start
         states = work.low_states[rows]
-        torch.mm(states, items.T, out=tile[:size])
-        shift, total = exponentiate_rows(tile[:size])
+        tile_VR = tile[: n_items * size].view(n_items, size)
+        states_grad_DR = states_grad[: dim * size].view(dim, size)
+        torch.mm(items, states.T.contiguous(), out=tile_VR)
+        shift, total = exponentiate_columns(tile_VR)
         work.log_sum[rows] = shift + total.log()
         scale = 1.0 / (total * n)
-        torch.mm(tile[:size], items, out=row_grad[:size])
-        torch.mul(row_grad[:size], scale[:, None], out=work.states_grad[rows])
-        torch.mm(tile[:size].T, (states * scale[:, None]).to(items.dtype), out=tile_grad)
+        torch.mm(items.T, tile_VR, out=states_grad_DR)
+        torch.mul(states_grad_DR.T, scale[:, None], out=work.states_grad[rows])
+        torch.mm(tile_VR, (states * scale[:, None]).to(items.dtype), out=tile_grad)
         items_grad.add_(tile_grad)
     return items_grad
 
 
-def exponentiate_rows(logits_RV: Tensor) -> tuple[Tensor, Tensor]:
-    """Put exp(logit - shift) in place of each logit; returns (shift_R, total_R), total the row's sum.
+def exponentiate_columns(logits_VR: Tensor) -> tuple[Tensor, Tensor]:
+    """Put exp(logit - shift) in place of each logit; returns (shift_R, total_R), total the column's sum.
 
-    The shift is the row's maximum, so that nothing overflows; the sum is taken before rounding, in
-    float32 (float64 for float64). A share below 2**-126 of the largest counts as none.
+    The shift is the column's maximum, so that nothing overflows; the sum is taken before rounding,
+    in float32 (float64 for float64). A share below 2**-126 of the largest counts as none.
     """
-    if logits_RV.device.type != "cpu" or logits_RV.dtype == torch.float64:
-        wide = logits_RV if logits_RV.dtype == torch.float64 else logits_RV.float()
-        shift = wide.amax(1)
-        powers = torch.exp(wide - shift[:, None])
-        logits_RV.copy_(powers)
-        return shift, powers.sum(1)
-    shift_R = np.empty(len(logits_RV), np.float32)
-    total_R = np.empty(len(logits_RV), np.float32)
-    if logits_RV.dtype == torch.bfloat16:
-        _exponentiate_bfloat16(logits_RV.view(torch.int16).numpy(), shift_R, total_R)
+    if logits_VR.device.type != "cpu" or logits_VR.dtype == torch.float64:
+        wide = logits_VR if logits_VR.dtype == torch.float64 else logits_VR.float()
+        shift = wide.amax(0)
+        powers = torch.exp(wide - shift)
+        logits_VR.copy_(powers)
+        return shift, powers.sum(0)
+    shift_R = np.empty(logits_VR.shape[1], np.float32)
+    total_R = np.empty(logits_VR.shape[1], np.float32)
+    if logits_VR.dtype == torch.bfloat16:
+        _exponentiate_bfloat16(logits_VR.view(torch.int16).numpy(), shift_R, total_R)
     else:
-        _exponentiate_float32(logits_RV.numpy(), shift_R, total_R)
+        _exponentiate_float32(logits_VR.numpy(), shift_R, total_R)
     return torch.from_numpy(shift_R), torch.from_numpy(total_R)
 
 
-# Both kernels stay in one core's first cache: a row is passed twice, for its maximum and for the
-# powers. Every intermediate is cast, since numba would otherwise widen to 64 bits and halve the speed.
+# Both kernels run along the rows, many columns to a vector register. Every intermediate is cast,
+# since numba would otherwise widen to 64 bits and halve the speed.
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _exponentiate_bfloat16(
-    bits_RV: NDArray[np.int16], shift_R: NDArray[np.float32], total_R: NDArray[np.float32]
+    bits_VR: NDArray[np.int16], shift_R: NDArray[np.float32], total_R: NDArray[np.float32]
 ) -> None:
-    for r in range(bits_RV.shape[0]):
-        # As integers the negative numbers run backwards; flipping them makes the maximum an integer one.
-        top = np.int32(-40000)
-        for v in range(bits_RV.shape[1]):
-            bits = np.int32(bits_RV[r, v])
-            top = max(top, np.int32(bits ^ (np.int32(bits >> np.int32(31)) & np.int32(0x7FFF))))
+    n_rows, n_columns = bits_VR.shape
+    # As integers the negative numbers run backwards; flipping them makes the maximum an integer one.
+    top_R = np.full(n_columns, -32768, np.int16)
+    for v in range(n_rows):
+        for r in range(n_columns):
+            bits = bits_VR[v, r]
+            top_R[r] = max(
+                top_R[r], np.int16(bits ^ np.int16(np.int16(bits >> np.int16(15)) & np.int16(0x7FFF)))
+            )
+    for r in range(n_columns):
+        top = np.int32(top_R[r])
         bits = np.int32(top ^ (np.int32(top >> np.int32(31)) & np.int32(0x7FFF)))
-        shift = np.int32(bits << np.int32(16)).view(np.float32)
-        low, total = np.float32(shift * _LOG2E), np.float32(0.0)
-        for v in range(bits_RV.shape[1]):
-            logit = np.int32(np.int32(bits_RV[r, v]) << np.int32(16)).view(np.float32)
-            y = max(np.float32(logit * _LOG2E - low), _LOWEST)
+        shift_R[r] = np.int32(bits << np.int32(16)).view(np.float32)
+        total_R[r] = np.float32(0.0)
+    for v in range(n_rows):
+        for r in range(n_columns):
+            logit = np.int32(np.int32(bits_VR[v, r]) << np.int32(16)).view(np.float32)
+            y = max(np.float32(np.float32(logit - shift_R[r]) * _LOG2E), _LOWEST)
             whole = np.floor(np.float32(y + _HALF))
             f = np.float32(y - whole)
             p = np.float32(_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
             power = np.int32(p.view(np.int32) + np.int32(np.int32(whole) << np.int32(23)))
-            total += power.view(np.float32)
-            bits_RV[r, v] = np.int16(np.int32(power + np.int32(0x8000)) >> np.int32(16))
-        shift_R[r], total_R[r] = shift, total
+            total_R[r] += power.view(np.float32)
+            bits_VR[v, r] = np.int16(np.int32(power + np.int32(0x8000)) >> np.int32(16))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _exponentiate_float32(
-    logits_RV: NDArray[np.float32], shift_R: NDArray[np.float32], total_R: NDArray[np.float32]
+    logits_VR: NDArray[np.float32], shift_R: NDArray[np.float32], total_R: NDArray[np.float32]
 ) -> None:
-    for r in range(logits_RV.shape[0]):
-        shift = logits_RV[r].max()
-        low, total = np.float32(shift * _LOG2E), np.float32(0.0)
-        for v in range(logits_RV.shape[1]):
-            y = max(np.float32(logits_RV[r, v] * _LOG2E - low), _LOWEST)
+    n_rows, n_columns = logits_VR.shape
+    shift_R[:] = logits_VR[0]
+    for v in range(n_rows):
+        for r in range(n_columns):
+            shift_R[r] = max(shift_R[r], logits_VR[v, r])
+    total_R[:] = np.float32(0.0)
+    for v in range(n_rows):
+        for r in range(n_columns):
+            y = max(np.float32((logits_VR[v, r] - shift_R[r]) * _LOG2E), _LOWEST)
             whole = np.floor(np.float32(y + _HALF))
             f = np.float32(y - whole)
             p = np.float32(_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5)))))
             power = np.int32(p.view(np.int32) + np.int32(np.int32(whole) << np.int32(23))).view(np.float32)
-            total += power
-            logits_RV[r, v] = power
-        shift_R[r], total_R[r] = shift, total
+            total_R[r] += power
+            logits_VR[v, r] = power

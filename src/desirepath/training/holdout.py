@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from desirepath.errors import TooLittleData
 from desirepath.models.base import NEVER, Model
@@ -84,8 +86,19 @@ def mean_ndcg(
             seen = part.history_matrix().tocoo()
             scores[seen.row, seen.col] = NEVER
             scores[rows, wanted] = own
-        above = (scores > own[:, None]).sum(1)
-        tied = (scores == own[:, None]).sum(1) - 1
-        rank = above + tied // 2
+        rank = _rank(scores, own)
         gain += float((1.0 / np.log2(rank[rank < k] + 2.0)).sum())
     return gain / len(queries)
+
+
+@numba.njit(nogil=True, cache=True)
+def _rank(scores_BV: NDArray[np.float32], own_B: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Items before each row's own score, half of those level with it among them; one pass over the scores."""
+    rank_B = np.empty(len(own_B), np.int64)
+    for b in range(len(own_B)):
+        above, level = np.int32(0), np.int32(-1)
+        for v in range(scores_BV.shape[1]):
+            above += scores_BV[b, v] > own_B[b]
+            level += scores_BV[b, v] == own_B[b]
+        rank_B[b] = above + level // 2
+    return rank_B

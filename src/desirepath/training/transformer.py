@@ -22,7 +22,6 @@ from torch import Tensor
 
 from desirepath.errors import NotFittedError, WorkspaceError
 from desirepath.models.base import NEVER, Model
-from desirepath.models.losses import product_dtype
 from desirepath.models.sasrec import SASRec, SASRecConfig
 from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Queries, Sequences
@@ -130,15 +129,12 @@ class Transformer:
         return self._module
 
     def scores(self, queries: Queries) -> NDArray[np.float32]:
-        """Scores of shape (B, V); the product in bfloat16 where the training's precision allows it.
+        """Scores of shape (B, V), in float32 whatever was trained in: narrower ones would tie many items.
 
-        Cost: B V floats of memory; ask in chunks. An empty history has nothing to be read: all its
-        scores are 0.
+        Cost: 2 B V D operations and B V floats of memory; ask in chunks. An empty history has nothing
+        to be read: all its scores are 0.
         """
-        device = self._device
-        items_VD = self.module.items.weight.detach()
-        dtype = product_dtype(self.train_config.precision, device)
-        scores_BV = torch.mm(self._states(queries).to(dtype), items_VD.T.to(dtype)).float()
+        scores_BV = torch.mm(self._states(queries), self.module.items.weight.detach().T)
         scores_BV[:, :FIRST] = float(NEVER)
         return scores_BV.cpu().numpy()
 
@@ -155,9 +151,12 @@ class Transformer:
         return self.module.items.weight.device
 
     @torch.no_grad()
-    def _states(self, queries: Queries, *, cells: int = 1 << 15) -> Tensor:
+    def _states(self, queries: Queries, *, cells: int | None = None) -> Tensor:
         """(B, D) states; histories of like length go together, about `cells` cells at a time."""
         module, max_len = self.module.eval(), self.model_config.max_len
+        if cells is None:
+            # A CPU's caches hold the activations of this many cells; a GPU wants many more at once.
+            cells = 1 << 12 if self._device.type == "cpu" else 1 << 17
         length = np.minimum(queries.lengths, max_len)
         states_BD = torch.zeros(len(queries), self.model_config.dim, device=self._device)
         order = np.argsort(length, kind="stable")
