@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -24,13 +24,33 @@ from desirepath.schema import FIRST, PADDING
 from desirepath.sequences import Queries
 
 TILE_BYTES = 32 * 2**20
-"""Scores held at once when no batch size is given: large enough for matrix products, small beside caches."""
+"""Scores held at once when no batch size is given."""
+
+ENCODED_AT_ONCE = 16_384
+"""Histories encoded at once: many of like length then go together."""
 
 OUT = 2**31 - 1
 """The rank of a target that cannot be recommended: beyond every list, however small the catalogue."""
 
-BLOCK = 256
+BLOCK = 32
 """Scores compared at once before any of them is looked at singly."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A model whose scores are products of a query's state and the items' vectors.
+
+    Its histories are encoded many at a time, and the products are made here, in float32 whatever
+    the model was trained in: narrower products would tie many items.
+    """
+
+    def encode(self, queries: Queries) -> NDArray[np.float32]:
+        """(B, D) the state after each history."""
+        ...
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(V, D) the vector of each vocabulary entry."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +163,9 @@ def rank(
     work = _work(queries, mask_seen, allowed, seed, ranking)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, n_queries, batch):
-            last = min(first + batch, n_queries)
-            scores = model.scores(queries[first:last])
-            if scores.shape != (last - first, width):
-                raise ShapeError(f"Scores must have shape ({last - first}, {width}); got {scores.shape}.")
-            tile = np.ascontiguousarray(scores, dtype=np.float32)
-            edges = np.linspace(first, last, min(threads, last - first) + 1).astype(np.int64)
+        for first, tile in _tiles(model, queries, batch):
+            last = first + len(tile)
+            edges = np.linspace(first, last, min(threads, len(tile)) + 1).astype(np.int64)
             jobs = [pool.submit(_rank_rows, tile, first, a, b, work) for a, b in itertools.pairwise(edges)]
             bad = max(job.result() for job in jobs)
             if bad >= 0:
@@ -160,6 +176,28 @@ def rank(
             if on_progress is not None:
                 on_progress(last)
     return ranking
+
+
+def _tiles(model: Model, queries: Queries, batch: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The first query of each batch and its scores (B, V); they may be overwritten by the next batch."""
+    width = len(queries.sequences.items)
+    if not isinstance(model, Encoder):
+        for first in range(0, len(queries), batch):
+            part = queries[first : first + batch]
+            scores = model.scores(part)
+            if scores.shape != (len(part), width):
+                raise ShapeError(f"Scores must have shape ({len(part)}, {width}); got {scores.shape}.")
+            yield first, np.ascontiguousarray(scores, dtype=np.float32)
+        return
+    vectors_VD = np.asarray(model.item_vectors(), dtype=np.float32)
+    if len(vectors_VD) != width:
+        raise ShapeError(f"item_vectors must have {width} rows; got {len(vectors_VD)}.")
+    tile_BV = np.empty((batch, width), dtype=np.float32)  # once: fresh memory costs as much as the product
+    for begin in range(0, len(queries), ENCODED_AT_ONCE):
+        states_QD = np.asarray(model.encode(queries[begin : begin + ENCODED_AT_ONCE]), dtype=np.float32)
+        for first in range(0, len(states_QD), batch):
+            part_BD = states_QD[first : first + batch]
+            yield begin + first, np.matmul(part_BD, vectors_VD.T, out=tile_BV[: len(part_BD)])
 
 
 class _Work(NamedTuple):
