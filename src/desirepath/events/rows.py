@@ -62,17 +62,12 @@ class Rows:
     @staticmethod
     def joined(parts: Sequence[Rows]) -> Rows:
         """Several pieces one after the other; a column that a piece lacks is null there."""
-        schema = next((part.extra.schema for part in parts if part.extra.width), None)
-        extra = pl.DataFrame()
-        if schema is not None:
-            frames = [part.extra if part.extra.width else _nulls(schema, len(part)) for part in parts]
-            extra = pl.concat(frames, how="diagonal")
         return Rows(
             user_ix=np.concatenate([part.user_ix for part in parts]),
             item_ix=np.concatenate([part.item_ix for part in parts]),
             action_ix=np.concatenate([part.action_ix for part in parts]),
             time_us=np.concatenate([part.time_us for part in parts]),
-            extra=extra,
+            extra=stacked([(part.extra, len(part)) for part in parts]),
         )
 
     @staticmethod
@@ -94,6 +89,18 @@ class Rows:
         if not len(self) or is_ordered(self.user_ix, self.time_us):
             return self
         return self.take(order_rows(self.user_ix, self.time_us))
+
+
+def stacked(frames: Sequence[tuple[pl.DataFrame, int]]) -> pl.DataFrame:
+    """Tables one below the other, each with its number of rows; a column that one lacks is null there.
+
+    A table without columns knows no rows of its own, which is why they are given.
+    """
+    schema = next((frame.schema for frame, _ in frames if frame.width), None)
+    if schema is None:
+        return pl.DataFrame()
+    whole = [frame if frame.width else _nulls(schema, n) for frame, n in frames]
+    return pl.concat(whole, how="diagonal", rechunk=True)
 
 
 def _nulls(schema: pl.Schema, n: int) -> pl.DataFrame:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows put by user on disk, so that a log larger than memory can be ordered piece by piece.
+"""Rows put by user, so that a log larger than memory can be ordered piece by piece.
 
 Rows come in the order of the file, in pieces. Each piece is put by user (a counting sort) and
 appended; afterwards the rows of any stretch of users are read back in the order of the file.
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from desirepath.events.rows import Rows
+from desirepath.events.rows import Rows, stacked
 
 SHIFT = 4
 """Users are told apart by blocks of 2**SHIFT, so that counting them stays within the cache."""
@@ -42,7 +42,7 @@ class Spill:
         self._held: list[Rows] | None = []
         self._held_bytes = 0
         self._files: dict[str, IO[bytes]] = {}
-        self._with_extra = False
+        self._with_extra: set[int] = set()
         self.starts = [0]
         """First row of each piece, and the number of rows at the end."""
         self.counts: NDArray[np.int64] = np.zeros(1024, np.int64)
@@ -67,7 +67,6 @@ class Spill:
             grown[: len(self.counts)] = self.counts
             self.counts = grown
         piece = rows.take(_by_block(rows.user_ix, self.counts, (last >> SHIFT) + 1))
-        self._with_extra |= bool(piece.extra.width)
         self.starts.append(self.starts[-1] + len(piece))
         if self._held is None:
             self._write(len(self.starts) - 2, piece)
@@ -85,6 +84,7 @@ class Spill:
         for name, file in self._files.items():
             write_all(file, getattr(piece, name))
         if piece.extra.width:
+            self._with_extra.add(number)
             with (self._folder / f"extra-{number}.arrow").open("wb") as file:
                 piece.extra.write_ipc(file)
 
@@ -118,11 +118,8 @@ class Spill:
         columns = {
             name: self._column(name, np.empty(total, dtype), places) for name, dtype in COLUMNS.items()
         }
-        extra = pl.DataFrame()
-        if self._with_extra:
-            frames = [self._extra(number, *place) for number, place in enumerate(places)]
-            extra = pl.concat(frames, how="diagonal", rechunk=True)
-        return Rows(**columns, extra=extra)
+        further = [(self._extra(number, *place), place[1] - place[0]) for number, place in enumerate(places)]
+        return Rows(**columns, extra=stacked(further))
 
     def _column(self, name: str, column: NDArray[Any], places: list[tuple[int, int]]) -> NDArray[Any]:
         done = 0
@@ -136,6 +133,8 @@ class Spill:
 
     def _extra(self, number: int, low: int, high: int) -> pl.DataFrame:
         path = self._folder / f"extra-{number}.arrow"
+        if number not in self._with_extra:
+            return pl.DataFrame()
         return pl.scan_ipc(path).slice(low - self.starts[number], high - low).collect()
 
 
