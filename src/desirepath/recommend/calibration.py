@@ -8,18 +8,18 @@ can be believed. It knows scores, histories and targets; no users, no files but 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from desirepath.errors import ConfigError, DataError, TooLittleData
-from desirepath.models.base import Model
-from desirepath.recommend.held import Held, batches, seen_cells, target_cells
+from desirepath.models.base import NEVER, Model
+from desirepath.recommend.held import Held, among, batches, seen_cells, target_cells
+from desirepath.recommend.logit import fit_logit, moments, spreads
 from desirepath.schema import FIRST
 from desirepath.sequences import Queries
 
@@ -33,7 +33,7 @@ class CalibrationConfig:
 
     depth: int = 50
     """The likeliest so many items of each query are compared with what came, >= 1."""
-    max_scores: int = 32_000_000
+    max_scores: int = 8_000_000
     """Most scores held for the first step (4 bytes each); it takes a sample of the queries beyond."""
     pseudo_pairs: float = 10.0
     """Weight of the first step's own probability at each level of the staircase, in pairs, >= 0."""
@@ -52,15 +52,19 @@ class CalibrationConfig:
 class Calibration:
     """The map from a query's scores to P(item i is the next one).
 
-    First step, a conditional logit over all real items with two parameters, by maximum likelihood:
+    First step, a conditional logit over all real items with three parameters, by maximum likelihood:
 
-        p_i = exp(sharpness s_i + returning [i is in the history]) / sum over all j of the same
+        p_i = exp((sharpness + relative / d) s_i + returning [i is in the history]) / the sum of these
 
-    `sharpness` is one over the temperature; `returning` says how much likelier (or less likely) people come
-    back to what they know than the scores say: without it a log in which nothing is ever repeated would
-    leave half of the probability on items that cannot come. Second step, an isotonic staircase of p: among
-    validation pairs (query, item) of like p, the share in which the item came. It mends what no temperature
-    can, above all targets that training did not know and models whose scores are no logarithms.
+    with d the standard deviation of the query's own scores. `sharpness` is one over the temperature, right
+    for scores that are logarithms; `relative` is the same for scores whose size means nothing, such as sums
+    over the history, which grow with its length; `returning` says how much likelier (or less likely) people
+    come back to what they know than the scores say: without it a log in which nothing is ever repeated
+    would leave half of the probability on items that cannot come.
+
+    Second step, an isotonic staircase of p: among validation pairs (query, item) of like p, the share in
+    which the item came. It mends what no temperature can, above all targets that training did not know and
+    models whose scores are no logarithms.
 
     The staircase runs over p and not over ranks because rank 1 of a sure list and of a vague list are not
     equally likely. Probabilities of one list need not add up to 1, nor fall where seen and unseen items mix.
@@ -71,7 +75,9 @@ class Calibration:
     """
 
     sharpness: float
-    """Multiplies every score, > 0; 1 for a model that speaks in true log probabilities."""
+    """Multiplies every score; 1 for a model that speaks in true log probabilities."""
+    relative: float = 0.0
+    """Multiplies every score over the standard deviation of its query's scores."""
     returning: float
     """Added to the scores of items in the history, after `sharpness`."""
     knot: tuple[float, ...]
@@ -102,19 +108,18 @@ class Calibration:
         size = max(MIN_QUERIES, options.max_scores // len(queries.sequences.items))
         if len(nameable) > size:
             nameable = np.sort(np.random.default_rng(options.seed).choice(nameable, size, replace=False))
-        sharpness, returning = _fit_logit(model, queries[nameable])
+        sharpness, relative, returning = fit_logit(model, queries[nameable])
         logit = Calibration(
-            sharpness=sharpness, returning=returning, knot=(), probability=(), n_queries=len(queries)
+            sharpness=sharpness,
+            relative=relative,
+            returning=returning,
+            knot=(),
+            probability=(),
+            n_queries=len(queries),
         )
         stated, came = logit._pairs(model, queries, options.depth)
         knot, probability = staircase(stated, came, options.pseudo_pairs)
-        return Calibration(
-            sharpness=sharpness,
-            returning=returning,
-            knot=tuple(knot.tolist()),
-            probability=tuple(probability.tolist()),
-            n_queries=len(queries),
-        )
+        return replace(logit, knot=tuple(knot.tolist()), probability=tuple(probability.tolist()))
 
     def _pairs(
         self, model: Model, queries: Queries, depth: int
@@ -124,44 +129,50 @@ class Calibration:
         for chosen in batches(queries):
             part = queries[chosen]
             scores = model.scores(part)
-            partition_B = self.partition(scores, part)
-            logits = scores * np.float32(self.sharpness)
-            logits.reshape(-1)[np.unique(seen_cells(part))] += np.float32(self.returning)
+            slope_B, partition_B = self.partition(scores, part)
+            logits = scores * slope_B.astype(np.float32)[:, None]
+            logits[:, :FIRST] = NEVER
+            seen = np.zeros(logits.shape, dtype=np.bool_)
+            seen.reshape(-1)[seen_cells(part)] = True
+            logits[seen] += np.float32(self.returning)
             item_BK, logit_BK = Held(model.name, logits).top_k(part, depth)
             real = item_BK >= FIRST
             p_BK = np.exp(np.minimum(logit_BK - partition_B[:, None], 0.0))  # rounding may pass 1
             cell = np.arange(len(part))[:, None] * logits.shape[1] + item_BK
             stated.append(p_BK[real])
-            came.append(np.isin(cell, target_cells(part))[real])
+            came.append(among(cell, target_cells(part), part)[real])
         return np.concatenate(stated), np.concatenate(came)
 
-    def partition(self, scores_BV: NDArray[np.float32], queries: Queries) -> NDArray[np.float64]:
-        """(B,) the log of the first step's denominator, over all real items whatever a list may hide."""
-        out = np.empty((len(queries), 6))
-        _moments(
-            np.ascontiguousarray(scores_BV),
-            np.asarray(queries.sequences.item_ix),
-            queries.start,
-            queries.stop,
-            self.sharpness,
-            self.returning,
-            out,
-        )
-        return out[:, 0]
+    def partition(
+        self, scores_BV: NDArray[np.float32], queries: Queries
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the first step needs to know of each query, (B,) both.
+
+        The first is what multiplies its scores; the second the log of the denominator, over all real items
+        whatever a list may hide.
+        """
+        slope_B = self.sharpness + self.relative / spreads(scores_BV)
+        return slope_B, moments(scores_BV, queries, slope_B, self.returning)[:, 0]
 
     def probabilities(
-        self, score_BK: NDArray[np.float32], seen_BK: NDArray[np.bool_], partition_B: NDArray[np.float64]
+        self,
+        score_BK: NDArray[np.float32],
+        seen_BK: NDArray[np.bool_],
+        partition: tuple[NDArray[np.float64], NDArray[np.float64]],
     ) -> NDArray[np.float32]:
         """(B, K) calibrated probability of each listed item; 0 where the score is -inf.
 
         Args:
             score_BK: the model's own scores of the listed items.
             seen_BK: whether each is in the query's history.
-            partition_B: what `partition` gave for the query.
+            partition: what `partition` gave for the queries.
         """
-        logit = self.sharpness * score_BK.astype(np.float64) + self.returning * seen_BK
-        stated = np.exp(np.minimum(logit - partition_B[:, None], 0.0))  # rounding may pass 1
-        return self.mended(stated).astype(np.float32)
+        slope_B, log_B = partition
+        held = np.isfinite(score_BK)
+        score = np.where(held, score_BK, 0.0).astype(np.float64)
+        logit = slope_B[:, None] * score + self.returning * seen_BK
+        stated = np.exp(np.minimum(logit - log_B[:, None], 0.0))  # rounding may pass 1
+        return np.where(held, self.mended(stated), 0.0).astype(np.float32)
 
     def mended(self, stated: NDArray[np.float64]) -> NDArray[np.float64]:
         """The second step alone: the staircase at p, with straight lines between its corners and to 0."""
@@ -196,6 +207,7 @@ class Calibration:
                 )
             return Calibration(
                 sharpness=float(fields["sharpness"]),
+                relative=float(fields["relative"]),
                 returning=float(fields["returning"]),
                 knot=tuple(fields["knot"]),
                 probability=tuple(fields["probability"]),
@@ -206,9 +218,9 @@ class Calibration:
 
 
 def seen_items(item_BK: NDArray[np.int32], queries: Queries) -> NDArray[np.bool_]:
-    """(B, K) whether each listed item is in the query's history.     Cost: a sort of the histories."""
+    """(B, K) whether each listed item is in the query's history.     Cost: B x V bytes; for a batch only."""
     cell = np.arange(len(queries))[:, None] * len(queries.sequences.items) + item_BK
-    return np.isin(cell, seen_cells(queries))
+    return among(cell, seen_cells(queries), queries)
 
 
 def staircase(
@@ -244,104 +256,3 @@ def staircase(
     level = np.concatenate([level, level[~single]])
     order = np.argsort(corner, kind="stable")
     return corner[order], level[order]
-
-
-def _fit_logit(model: Model, queries: Queries) -> tuple[float, float]:
-    """(sharpness, returning) of the greatest likelihood, by Newton's method; the problem is convex.
-
-    A ridge of 0.01 on both, in units of the scores' spread and in pairs, keeps them finite where the data
-    would have them infinite: for a model that is never wrong, a log without a single return.
-    """
-    chosen = [queries[part] for part in batches(queries)]
-    parts = [(part, np.ascontiguousarray(model.scores(part))) for part in chosen]
-    spread = max(float(np.median([_spread(scores) for _, scores in parts])), 1e-12)
-    theta = np.array([min(spread, 1.0), 0.0])
-    value, gradient, hessian = _likelihood(parts, theta, spread)
-    for _ in range(60):
-        step = np.linalg.solve(hessian, gradient)
-        share = 1.0
-        while share > 1e-9:
-            trial = theta - share * step
-            if trial[0] > 0:
-                new = _likelihood(parts, trial, spread)
-                if new[0] <= value - 1e-4 * share * float(gradient @ step):
-                    break
-            share /= 2
-        else:
-            break
-        theta, moved = trial, float(np.abs(share * step).max())
-        value, gradient, hessian = new
-        if moved < 1e-6 * (1.0 + float(np.abs(theta).max())):
-            break
-    return float(theta[0] / spread), float(theta[1])
-
-
-def _spread(scores: NDArray[np.float32]) -> float:
-    real = scores[:, FIRST:]
-    return float(np.std(real[np.isfinite(real)], dtype=np.float64)) if real.size else 0.0
-
-
-def _likelihood(
-    parts: list[tuple[Queries, NDArray[np.float32]]], theta: NDArray[np.float64], spread: float
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Penalised negative log-likelihood of the targets, its gradient and its Hessian.
-
-    `theta` is (sharpness x spread, returning): both of the size of 1.
-    """
-    value, gradient, hessian = 0.005 * float(theta @ theta), 0.01 * theta, 0.01 * np.eye(2)
-    scale = np.array([1.0 / spread, 1.0])
-    for queries, scores in parts:
-        out = np.empty((len(queries), 6))
-        item_ix = np.asarray(queries.sequences.item_ix)
-        _moments(scores, item_ix, queries.start, queries.stop, theta[0] / spread, theta[1], out)
-        cell = target_cells(queries)
-        cell = cell[(queries.target_item_ix >= FIRST) & np.isfinite(scores.reshape(-1)[cell])]
-        query, target = np.divmod(cell, scores.shape[1])
-        seen = np.isin(cell, seen_cells(queries)).astype(np.float64)
-        feature = np.stack([scores[query, target].astype(np.float64) / spread, seen], axis=1)
-        value += float(out[query, 0].sum() - (feature @ theta).sum())
-        mean = out[query, 1:3] * scale
-        gradient = gradient + (mean - feature).sum(axis=0)
-        square = np.stack([out[query, 3], out[query, 4], out[query, 4], out[query, 5]], axis=1)
-        square = square.reshape(-1, 2, 2) * np.outer(scale, scale)
-        hessian = hessian + (square - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
-    return value, gradient, hessian
-
-
-@numba.njit(cache=True, nogil=True)
-def _moments(
-    scores: Any, item_ix: Any, start: Any, stop: Any, sharpness: Any, returning: Any, out: Any
-) -> None:
-    """For each row: log Z, and under p the means of s, f, s s, s f and f f, with f = 1 for seen items."""
-    width = scores.shape[1]
-    seen = np.zeros(width, dtype=np.bool_)
-    for b in range(len(scores)):
-        row = scores[b]
-        for r in range(start[b], stop[b]):
-            if item_ix[r] < width:
-                seen[item_ix[r]] = True
-        top = -np.inf
-        for j in range(FIRST, width):
-            logit = sharpness * row[j] + (returning if seen[j] else 0.0)
-            top = max(top, logit)
-        z = s = f = ss = sf = 0.0
-        for j in range(FIRST, width):
-            if row[j] == -np.inf:
-                continue
-            score = np.float64(row[j])
-            p = np.exp(sharpness * score + (returning if seen[j] else 0.0) - top)
-            z += p
-            s += p * score
-            ss += p * score * score
-            if seen[j]:
-                f += p
-                sf += p * score
-        for r in range(start[b], stop[b]):
-            if item_ix[r] < width:
-                seen[item_ix[r]] = False
-        if z == 0.0:  # no item can come
-            out[b] = 0.0
-            continue
-        out[b, 0] = top + np.log(z)
-        out[b, 1], out[b, 2] = s / z, f / z
-        out[b, 3], out[b, 4], out[b, 5] = ss / z, sf / z, f / z

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores that are known already, ranked without asking the model again."""
+"""A batch of scores that are known already: ranked without asking the model again, worked on by all cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -53,3 +56,25 @@ def target_cells(queries: Queries) -> NDArray[np.int64]:
     """Query * V + item of every target."""
     query = np.repeat(np.arange(len(queries), dtype=np.int64), np.diff(queries.target_offsets))
     return query * len(queries.sequences.items) + queries.target_item_ix
+
+
+def among(cells: NDArray[np.int64], marked: NDArray[np.int64], queries: Queries) -> NDArray[np.bool_]:
+    """Whether each of `cells` is one of `marked`, both in the (Q, V) matrix of these queries laid flat.
+
+    Cost: one byte a cell of the matrix, so for a batch only; far cheaper than sorting long histories.
+    """
+    mask = np.zeros(len(queries) * len(queries.sequences.items), dtype=np.bool_)
+    mask[marked] = True
+    return mask[cells]
+
+
+def in_threads(n_rows: int, work: Callable[[int, int], None]) -> None:
+    """Call work(first, last) on pieces of n_rows rows, one for each core; `work` should let go of the GIL."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if min(cores, n_rows) < 2:
+        work(0, n_rows)
+        return
+    edges = [n_rows * piece // cores for piece in range(cores + 1)]
+    with ThreadPoolExecutor(cores) as pool:
+        for done in [pool.submit(work, first, last) for first, last in pairwise(edges)]:
+            done.result()

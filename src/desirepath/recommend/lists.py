@@ -75,7 +75,7 @@ def list_batches(
         item_BK, score_BK = held.top_k(part, k, mask_seen=mask_seen, allowed=allowed)
         probability_BK = np.full(item_BK.shape, np.nan, dtype=np.float32)
         if calibration is not None:
-            partition_B = calibration.partition(held.scores_BV, part)
-            probability_BK = calibration.probabilities(score_BK, seen_items(item_BK, part), partition_B)
+            partition = calibration.partition(held.scores_BV, part)
+            probability_BK = calibration.probabilities(score_BK, seen_items(item_BK, part), partition)
         probability_BK[item_BK == PADDING] = 0.0
         yield chosen, Lists(item_ix=item_BK, score=score_BK, probability=probability_BK)
