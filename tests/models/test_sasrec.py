@@ -116,6 +116,19 @@ def test_dropout_acts_in_training_only():
     assert not torch.allclose(first, second)
 
 
+def test_attention_dropout_is_the_fused_attention_when_nothing_falls(monkeypatch):
+    model = module(dropout=0.0, attention_dropout=0.5).train()
+    items, window = torch.tensor([[4, 5, 6, 7, 0]]), torch.tensor([[0, 0, 1, 1, -1]])
+    position = torch.tensor([[0, 1, 0, 1, 0]])
+    first, second = (
+        model(items, position, window, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
+    assert not torch.allclose(first, second)
+    monkeypatch.setattr("desirepath.models.sasrec.drop", lambda x, share, generator: x)
+    torch.testing.assert_close(model(items, position, window), model.eval()(items, position, window))
+    torch.testing.assert_close(model.train()(items), model.eval()(items))
+
+
 def test_padding_vector_is_zero_and_learns_nothing():
     model = module()
     assert not model.items.weight[0].any()

@@ -100,7 +100,7 @@ def test_refit_learns_what_was_kept_back(fitted):
         make().refit(world)
 
 
-def test_bfloat16_scores_stay_close(fitted):
+def test_scores_are_float32_whatever_was_trained_in(fitted):
     queries = Queries.latest(cycle(), np.arange(9))
     low = Transformer(SHAPE, TrainConfig(precision="bfloat16")).restore(fitted.state())
-    np.testing.assert_allclose(low.scores(queries)[:, 2:], fitted.scores(queries)[:, 2:], rtol=0.02, atol=0.1)
+    np.testing.assert_array_equal(low.scores(queries), fitted.scores(queries))

@@ -31,6 +31,8 @@ class SASRecConfig:
     """Newest events of a history that are read, >= 1."""
     dropout: float = 0.5
     """Share of values dropped from embeddings and block outputs in training, [0, 1); 0.2 for large logs."""
+    attention_dropout: float = 0.0
+    """Share of attention weights dropped in training, [0, 1); above 0 they are laid out in full."""
     ffn_dim: int = 0
     """Inner width of the feed-forward part; 0 means `dim`, as in the paper."""
     init_std: float = 0.02
@@ -42,8 +44,9 @@ class SASRecConfig:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if self.dim % self.n_heads:
             raise ConfigError(f"dim must be divisible by n_heads; got {self.dim} and {self.n_heads}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must lie in [0, 1); got {self.dropout}.")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must lie in [0, 1); got {getattr(self, name)}.")
         if self.ffn_dim < 0:
             raise ConfigError(f"ffn_dim must be 0 (as wide as dim) or positive; got {self.ffn_dim}.")
         if self.init_std <= 0:
@@ -151,15 +154,21 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The cells after this block, (B, L, D)."""
         share = self.config.dropout if self.training else 0.0
-        x_BLD = x_BLD + drop(self._attend(self.attention_norm(x_BLD), mask), share, generator)
+        x_BLD = x_BLD + drop(self._attend(self.attention_norm(x_BLD), mask, generator), share, generator)
         inner = drop(F.relu(self.ffn_in(self.ffn_norm(x_BLD))), share, generator)
         return x_BLD + drop(self.ffn_out(inner), share, generator)
 
-    def _attend(self, x_BLD: Tensor, mask: Tensor | None) -> Tensor:
+    def _attend(self, x_BLD: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
         heads = (*x_BLD.shape[:2], 3, self.config.n_heads, self.config.dim // self.config.n_heads)
         q_BHLD, k_BHLD, v_BHLD = self.queries_keys_values(x_BLD).view(heads).permute(2, 0, 3, 1, 4)
-        y_BHLD = F.scaled_dot_product_attention(
-            q_BHLD, k_BHLD, v_BHLD, attn_mask=mask, is_causal=mask is None
-        )
+        if self.training and self.config.attention_dropout:
+            if mask is None:
+                mask = packed_mask(torch.zeros(x_BLD.shape[:2], device=x_BLD.device), x_BLD.dtype)
+            scores_BHLL = q_BHLD @ (k_BHLD * heads[4] ** -0.5).transpose(2, 3) + mask
+            y_BHLD = drop(scores_BHLL.softmax(3), self.config.attention_dropout, generator) @ v_BHLD
+        else:
+            y_BHLD = F.scaled_dot_product_attention(
+                q_BHLD, k_BHLD, v_BHLD, attn_mask=mask, is_causal=mask is None
+            )
         y_BLD: Tensor = self.attention_out(y_BHLD.transpose(1, 2).reshape(x_BLD.shape))
         return y_BLD
