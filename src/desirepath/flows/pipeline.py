@@ -158,6 +158,6 @@ def _answer(workspace: Workspace, settings: Settings, seconds: float) -> Answer:
             first,
             f"All of them    {workspace.recommendations}",
             f"The report     {workspace.report}",
-            f"[dim]Slices, calibration and notes: desirepath evaluate {workspace.folder}  ({seconds:.0f} s)[/]",
+            f"[dim]More figures   desirepath evaluate {workspace.folder}   ({seconds:.0f} s)[/]",
         ],
     )
