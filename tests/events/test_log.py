@@ -189,7 +189,7 @@ def test_a_column_of_texts_is_no_action(tmp_path, monkeypatch):
         EventLog(tmp_path).append(raw(table(rows)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     sizes=st.lists(st.integers(0, 120), min_size=1, max_size=3),

@@ -70,7 +70,7 @@ users = st.sampled_from(["u", "v", "ü", "名"])
 event = st.tuples(users, st.sampled_from("abcde"), st.sampled_from(["view", "buy"]), st.integers(0, 6))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(files=st.lists(st.lists(event, max_size=40), min_size=1, max_size=3).filter(any))
 def test_sequences_equal_a_plain_sort(tmp_path_factory, files):
     frames = [frame_of(rows) for rows in files]
