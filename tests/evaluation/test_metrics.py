@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, roc_auc_score
 
@@ -64,6 +64,7 @@ def test_auc_worked_by_hand():
 queries = st.lists(st.sets(st.integers(0, 29), min_size=1, max_size=12), min_size=1, max_size=6)
 
 
+@settings(max_examples=25, deadline=None)
 @given(targets=queries, seed=st.integers(0, 999), levels=st.sampled_from([3, 10**6]), k=st.integers(1, 30))
 def test_auc_and_ndcg_agree_with_scikit_learn_on_whole_rankings(targets, seed, levels, k):
     rng = np.random.default_rng(seed)

@@ -259,15 +259,15 @@ def _pair_diversity(item_QK: Any, user: Any, offsets: Any, keys: Any, values: An
                 while keys[place] != -1 and keys[place] != key:
                     place = (place + 1) & (MEMO - 1)
                 if keys[place] == -1:
+                    if taken == MEMO // 2:
+                        keys[:] = -1
+                        taken = 0
                     keys[place] = key
                     values[place] = _cosine(user, offsets, low, high)
                     taken += 1
                 total += values[place]
                 pairs += 1
         out[q] = 1.0 - total / pairs if pairs else np.nan
-        if taken > MEMO // 2:
-            keys[:] = -1
-            taken = 0
     return out
 
 
