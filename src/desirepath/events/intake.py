@@ -86,7 +86,7 @@ class Intake:
         rules = row_rules(self.config, self._schema, self.raw.understanding)
         mending = plan_mending(self.config, lazy)
         total = _expected_rows(self.raw)
-        self.rejects.start(self._schema)
+        self.rejects.start(self._schema, self.raw.unreadable)
         with (self._folder / "hashes.bin").open("wb", buffering=0) as hashes:
             for batch in lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
                 first = self.n_read

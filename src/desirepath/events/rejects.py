@@ -49,13 +49,26 @@ class Rejects:
             raise ConfigError(f"The folder of the file for rejected rows must exist; {path.parent} does not.")
         self._part = path.with_name(path.name + ".part")
 
-    def start(self, schema: pl.Schema) -> None:
-        """Set the columns of the file: those of the log that is read."""
+    def start(self, schema: pl.Schema, unreadable: pl.DataFrame | None = None) -> None:
+        """Set the columns of the file: those of the log that is read.
+
+        Rows that could not be read at all (`RawLog.unreadable`) come first, as source_file, source_line
+        and source_text; the reader has counted them.
+        """
         self._types |= {name: EVENT.get(name, pl.String()) for name in schema if name != ROW}
+        if unreadable is None or not unreadable.height:
+            return
+        self._types |= {"source_file": pl.String(), "source_line": pl.Int64(), "source_text": pl.String()}
+        named = unreadable.rename({name: f"source_{name}" for name in ("file", "line", "text")})
+        for (reason,), rows in named.partition_by("reason", as_dict=True, include_key=False).items():
+            self._keep(str(reason), rows)
 
     def add(self, reason: str, rows: pl.DataFrame) -> None:
         """Count these rows, and keep them. Rows may lack columns; those become null."""
         self.count(reason, rows.height)
+        self._keep(reason, rows)
+
+    def _keep(self, reason: str, rows: pl.DataFrame) -> None:
         if self.path is None or not rows.height:
             return
         kept = rows.select(

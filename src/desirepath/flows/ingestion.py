@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,14 +16,14 @@ from rich.table import Table
 from desirepath import events
 from desirepath.errors import TooLittleData
 from desirepath.events.cleaning import RULES, CleaningConfig, unescape
-from desirepath.events.log import EventLog
+from desirepath.events.log import EventLog, clean_events
 from desirepath.events.manifest import IngestReport
 from desirepath.events.raw import ColumnChoice, RawLog
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings, remember
 from desirepath.flows.words import Answer, Given
 from desirepath.sequences import Sequences
-from desirepath.sequences.build import build_sequences
+from desirepath.sequences.build import build_sequences, pack_events
 from desirepath.workspace import Workspace, fingerprint
 
 
@@ -37,20 +36,26 @@ def inspect(sources: Sequence[str], reading: ColumnChoice, *, samples: bool = Fa
 def ingest(given: Given, to: Path, words: Sequence[str] = (), progress: Progress = silent) -> Answer:
     """Read, clean and keep events, and build the sequences."""
     settings = load_settings(to, words)
-    workspace, report = take_in(given, to, settings, progress)
+    workspace, report, unreadable = take_in(given, to, settings, progress)
     remember(workspace, words)
     sequences = open_sequences(workspace, progress)
     plain = dataclasses.asdict(report) | {
+        "unreadable": unreadable,
         "workspace": str(to),
         "events": sequences.n_events,
         "users": sequences.n_users,
         "items": sequences.n_items,
     }
-    return Answer(plain, [_kept_table(report), _said(report, sequences, to)])
+    return Answer(plain, [_kept_table(report, unreadable), _said(report, sequences, to)])
 
 
-def take_in(given: Given, to: Path, settings: Settings, progress: Progress) -> tuple[Workspace, IngestReport]:
-    """Add the files to the workspace's event log; a workspace made for nothing is removed again."""
+def take_in(
+    given: Given, to: Path, settings: Settings, progress: Progress
+) -> tuple[Workspace, IngestReport, dict[str, int]]:
+    """Add the files to the workspace's event log; a workspace made for nothing is removed again.
+
+    Returns the workspace, what became of the rows, and how many could not even be read, by reason.
+    """
     title = "Understanding the log"
     raw = events.read_events(
         given.sources, overrides=given.reading, on_progress=lambda share: progress(title, share, "")
@@ -73,7 +78,7 @@ def take_in(given: Given, to: Path, settings: Settings, progress: Progress) -> t
         if is_new:
             shutil.rmtree(to)
         raise
-    return workspace, report
+    return workspace, report, raw.problems
 
 
 def to_sequences(log: RawLog, cleaning: CleaningConfig | None = None) -> Sequences:
@@ -82,12 +87,10 @@ def to_sequences(log: RawLog, cleaning: CleaningConfig | None = None) -> Sequenc
     Raises:
         TooLittleData: no row is left after cleaning.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        kept = EventLog(Path(folder, "events"))
-        report = kept.append(log, cleaning)
-        if not len(kept):
-            raise _nothing_left(report)
-        return build_sequences(kept, Path(folder, "sequences")).in_memory()
+    kept, report = clean_events(log, cleaning)
+    if not len(kept):
+        raise _nothing_left(report)
+    return pack_events(kept)
 
 
 def open_sequences(workspace: Workspace, progress: Progress = silent) -> Sequences:
@@ -137,11 +140,13 @@ def _nothing_left(report: IngestReport) -> TooLittleData:
     )
 
 
-def _kept_table(report: IngestReport) -> Table:
+def _kept_table(report: IngestReport, unreadable: dict[str, int]) -> Table:
     table = Table(title="Events", title_justify="left", box=None, show_header=False)
     table.add_column(justify="right")
     table.add_column()
-    table.add_row(f"{report.rows_read:,}", "rows read")
+    table.add_row(f"{report.rows_read + sum(unreadable.values()):,}", "rows")
+    for reason, n in unreadable.items():
+        table.add_row(f"-{n:,}", f"[dim]not readable: {reason}[/]")
     for reason, n in report.removed.items():
         table.add_row(f"-{n:,}", f"[dim]{RULES[reason]}[/]")
     table.add_row(f"[bold]{report.rows_kept:,}[/]", "[bold]events kept[/]")

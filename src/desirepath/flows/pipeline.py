@@ -28,7 +28,7 @@ def run(given: Given, to: Path, words: Sequence[str] = (), progress: Progress = 
     """Raw files to recommendations and a report; steps that are done already are not done again."""
     began = time.monotonic()
     settings = load_settings(to, words)
-    workspace, _ = take_in(given, to, settings, progress)
+    workspace, _, _ = take_in(given, to, settings, progress)
     remember(workspace, words)
     split = open_split(workspace, settings, progress)
     made_from = fingerprint(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,17 +121,6 @@ class Sequences:
         if ix is None:
             raise DataError(f"No event has the action '{action_id}'. Known: {self.actions.ids.to_list()}.")
         return self.select(np.asarray(self.action_ix == ix))
-
-    def in_memory(self) -> Sequences:
-        """The same, with every column read into memory, independent of its files."""
-        return replace(
-            self,
-            offsets=np.array(self.offsets),
-            item_ix=np.array(self.item_ix),
-            action_ix=np.array(self.action_ix),
-            time_s=np.array(self.time_s),
-            context={name: np.array(column) for name, column in self.context.items()},
-        )
 
     def to_frame(self) -> pl.DataFrame:
         """One row an event, with outside ids and words: user_id, item_id, action, time, context columns."""
