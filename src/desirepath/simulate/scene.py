@@ -26,8 +26,12 @@ NEW_ARRIVAL = 0.08
 """Share of wishes that go to an item newly arrived in the last tenth of the days, once there is one."""
 
 RING, SHELF, CHAIN = 0.60, 0.15, 0.15
-"""How a walk goes on: along the ring of the category, anywhere on the shelf, along the category chain;
-else to a new wish."""
+"""How a walk goes on: along the ring of its thread, anywhere on the shelf, along the category chain; else
+to a new wish."""
+
+DETOUR = 0.6
+"""Share of the steps off the ring that leave the thread where it is: the next step along the ring goes on
+from the item before the detour."""
 
 ON_RING: Final = 1
 ON_SHELF: Final = 2
@@ -131,15 +135,16 @@ def wished_item(scene: Any, state: Any, user: Any, time_us: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def onward_item(scene: Any, state: Any, user: Any, here: Any) -> Any:
-    """The item that a walk goes to from `here` = (item, direction, time), and how it was found."""
-    item, direction, time_us = here
+    """The item that a walk goes to from `here` = (item, thread, direction, time), and how it was found."""
+    item, thread, direction, time_us = here
     u = uniform(state)
     category = np.int64(scene.shelves[item].category)
     if u < RING:
         while True:
-            item = np.int64(scene.shelves[item].ring_next if direction > 0 else scene.shelves[item].ring_prev)
-            if scene.shelves[item].created_us <= time_us:
-                return item, ON_RING
+            place = scene.shelves[thread]
+            thread = np.int64(place.ring_next if direction > 0 else place.ring_prev)
+            if scene.shelves[thread].created_us <= time_us:
+                return thread, ON_RING
     if u < RING + SHELF:
         return popular_item(scene, state, category, time_us), ON_SHELF
     if u < RING + SHELF + CHAIN:

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from desirepath.simulate.chance import drawn, exponential, start_stream, uniform
-from desirepath.simulate.scene import BY_WISH, Scene, onward_item, segment_of, wished_item
+from desirepath.simulate.scene import BY_WISH, DETOUR, ON_RING, Scene, onward_item, segment_of, wished_item
 from desirepath.simulate.slots import N_SLOTS, SHOW_SHARE
 from desirepath.simulate.triggers import (
     BROWSE,
@@ -237,16 +237,16 @@ def _shop(scene: Any, events: Any, state: Any, at: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _continued(scene: Any, state: Any, user: Any, at: Any) -> Any:
-    """What follows the event `at` = (action, item, direction, time) on the walk.
+    """What follows the event `at` = (action, item, thread, direction, time) on the walk.
 
     Returns:
         (action, item, time, source, step); the action is -1 when the walk ends.
     """
-    action, item, direction, time_us = at
+    action, item, thread, direction, time_us = at
     u = uniform(state)
     if action == VIEW and u < VIEW_VIEW:
         time_us = _later(state, time_us, VIEW_VIEW_S)
-        item, step = onward_item(scene, state, user, (item, direction, time_us))
+        item, step = onward_item(scene, state, user, (item, thread, direction, time_us))
         return VIEW, item, time_us, BROWSE, step
     if action == SEARCH and u < SEARCH_VIEW:
         return VIEW, item, _later(state, time_us, SEARCH_VIEW_S), FROM_SEARCH, 0
@@ -279,7 +279,7 @@ def _visit(scene: Any, root: Any, trail: Any, state: Any, at: Any) -> Any:
     elif root.kind == GIVE_BACK:
         action, value = RETURN, scene.shelves[item].price
     direction = scene.habits[user].way * (1 if uniform(state) < OWN_WAY else -1)
-    cause = np.int64(-2 - root.parent)
+    cause, thread = np.int64(-2 - root.parent), item
     # Reservoir of one: the k-th view takes the place with chance 1/k, so each is equally likely at the end.
     n_views, chosen = 0, np.int64(-1)
     while action >= 0 and time_us < scene.end_us:
@@ -298,8 +298,10 @@ def _visit(scene: Any, root: Any, trail: Any, state: Any, at: Any) -> Any:
             if uniform(state) < SHOW_SHARE:
                 n, n_pages = _page(scene, trail, state, (here, n, n_pages, segment))
         action, item, time_us, source, step = _continued(
-            scene, state, user, (action, item, direction, time_us)
+            scene, state, user, (action, item, thread, direction, time_us)
         )
+        if source != BROWSE or step == ON_RING or uniform(state) >= DETOUR:
+            thread = item
     if n_views > 0:
         n = _shop(scene, events, state, (chosen, n, scene.rates[segment, 1], scene.rates[segment, 2]))
     return n, n_pages
