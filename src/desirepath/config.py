@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from desirepath.errors import ConfigError, nearest
 
 PREFIX = "DESIREPATH_"
-NOT_SETTINGS = frozenset({"DESIREPATH_DATA"})
+NOT_SETTINGS = frozenset({"DESIREPATH_DATA", "DESIREPATH_PEER_PYTHON"})
 """Environment variables with our prefix that are no configuration keys."""
 
 Sections = Mapping[str, type]
