@@ -69,20 +69,21 @@ def movielens() -> tuple[Split, str]:
 SHAPES: dict[str, tuple[Callable[[], tuple[Split, str]], SASRecConfig, dict[str, Any]]] = {
     "beauty": (
         beauty,
-        SASRecConfig(dim=64, n_layers=2, n_heads=1, max_len=50, dropout=0.6),
+        SASRecConfig(dim=64, n_layers=2, n_heads=1, max_len=50, dropout=0.6, attention_dropout=0.6),
         {
-            "epochs": 200,
+            "epochs": 90,
             "batch_size": 512,
-            "learning_rate": 5e-4,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
             "weight_decay": 0.0,
-            "validate_every": 2,
+            "validate_every": 3,
             "patience": 10,
         },
     ),
     "ml1m": (
         movielens,
         SASRecConfig(dim=128, n_layers=2, n_heads=1, max_len=128, dropout=0.3),
-        {"epochs": 200, "batch_size": 256, "learning_rate": 1e-3, "weight_decay": 0.0, "patience": 10},
+        {"epochs": 30, "batch_size": 256, "learning_rate": 1e-3, "schedule": "cosine", "weight_decay": 0.0},
     ),
 }
 

@@ -24,7 +24,10 @@ def plain(model: SASRec, items: list[int]) -> torch.Tensor:
     """The state after the last of `items`, written out cell by cell from the paper's equations."""
     config = model.config
     dim = config.dim // config.n_heads
-    x = [model.items.weight[item] + model.positions.weight[place] for place, item in enumerate(items)]
+    x = [
+        model.items.weight[item] * math.sqrt(config.dim) + model.positions.weight[place]
+        for place, item in enumerate(items)
+    ]
     for block in model.blocks:
         normed = [block.attention_norm(cell) for cell in x]
         q, k, v = zip(*(block.queries_keys_values(cell).chunk(3) for cell in normed), strict=True)

@@ -57,6 +57,7 @@ class SASRec(nn.Module):
     """Items and places embedded, pre-norm causal blocks, scores against the same item vectors.
 
     Source: Kang & McAuley 2018, "Self-Attentive Sequential Recommendation", sections 3.1 to 3.5.
+    Item vectors are scaled by sqrt(dim) on their way in, which the paper's code does and its text omits.
     Changed: the norm stands before queries, keys and values alike; places count from a window's
     oldest event; the loss is not theirs (see `models.losses`).
     """
@@ -104,7 +105,8 @@ class SASRec(nn.Module):
         if position_BL is None:
             position_BL = torch.arange(item_BL.shape[1], device=item_BL.device).expand_as(item_BL)
         mask = None if window_BL is None else packed_mask(window_BL, self.norm.weight.dtype)
-        x_BLD = self.items(item_BL) + self.positions(position_BL)
+        # Item vectors are small, so that first scores are level; scaled up, they outweigh places as inputs.
+        x_BLD = self.items(item_BL) * self.config.dim**0.5 + self.positions(position_BL)
         share = self.config.dropout if self.training else 0.0
         x_BLD = drop(x_BLD, share, generator)
         for block in self.blocks:
