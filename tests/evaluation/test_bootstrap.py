@@ -21,10 +21,10 @@ def test_means_leave_out_what_has_no_value():
 def test_one_query_a_user_gives_the_normal_interval():
     rng = np.random.default_rng(0)
     values = rng.random((4000, 1)) ** 2
-    draws = resample(values, np.arange(4000), n_resamples=2000)
+    draws = resample(values, np.arange(4000), n_resamples=8000)
     low, high = interval(draws)
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values[:, 0]))
-    assert (low[0], high[0]) == pytest.approx(expected, abs=3e-4)
+    assert (low[0], high[0]) == pytest.approx(expected, abs=5e-4)
 
 
 def test_queries_of_one_user_are_not_independent():
@@ -52,11 +52,17 @@ def test_columns_share_their_draws():
     assert draws[:, 1] - draws[:, 0] == pytest.approx(np.full(1000, 0.25))
 
 
-def test_the_memory_limit_changes_nothing_but_the_order(monkeypatch):
-    values, user = np.random.default_rng(3).random((60, 2)), np.arange(60) // 3
-    whole = resample(values, user, n_resamples=50)
-    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", 20 * 7)
-    assert resample(values, user, n_resamples=50) == pytest.approx(whole)
+def test_draws_are_multinomial_across_blocks(monkeypatch):
+    # Each user's own column gives how often it was drawn: mean 1, variance 1 - 1/n, covariance -1/n.
+    monkeypatch.setattr(bootstrap, "BLOCK", 4)
+    n = 10
+    draws = resample(np.eye(n), np.arange(n), n_resamples=20_000) * n
+    assert draws.sum(axis=1) == pytest.approx(np.full(20_000, n))
+    assert np.array_equal(draws, np.rint(draws))
+    expected = np.eye(n) - 1 / n
+    assert draws.mean(axis=0) == pytest.approx(np.ones(n), abs=0.03)
+    assert np.cov(draws.T) == pytest.approx(expected, abs=0.05)
+    assert np.array_equal(draws, resample(np.eye(n), np.arange(n), n_resamples=20_000) * n)
 
 
 def test_whether_an_interval_excludes_zero():
