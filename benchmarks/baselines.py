@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ def load(dataset: str) -> Split:
         lines = (DATA / "leave-one-out-sequences" / "Beauty.txt").read_text().splitlines()
         return split_leave_one_out(Sequences.from_lists([line.split()[1:] for line in lines]))
     log = pl.read_csv(DATA / "movielens-1m-sequences" / "interactions.csv.gz")
-    log = log.sort("user_id", "timestamp", maintain_order=True).cast(pl.String)
-    histories = log.group_by("user_id", maintain_order=True).agg("movie_id")
-    return split_leave_one_out(Sequences.from_lists(histories["movie_id"].to_list()))
+    log = log.sort("user_id", "timestamp", maintain_order=True)
+    histories = log.group_by("user_id", maintain_order=True).agg(pl.col("movie_id").cast(pl.String))
+    world = Sequences.from_lists(histories["movie_id"].to_list())
+    return split_leave_one_out(replace(world, time_s=log["timestamp"].to_numpy().astype(np.float64)))
 
 
 def judged(row: str, split: Split) -> dict[str, Any]:
