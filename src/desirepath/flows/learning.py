@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,7 @@ def trained_transformer(
     )
     progress(title, 1.0, f"{len(model.history)} epochs")
     model.save(folder)
+    shutil.rmtree(folder / "checkpoint")
     write_atomically(folder / "settings.json", json.dumps(settings.plain("split", "model", "training")))
     workspace.finish("train", made_from)
     return model

@@ -12,8 +12,14 @@ from desirepath.flows.words import Answer, Given
 from desirepath.simulate import demo as demo_config
 from desirepath.simulate import write
 
-QUICK = ("training.epochs=12", "training.batch_size=128", "training.learning_rate=0.002")
-"""The demo shows the way, in a minute; leave these out for the best that the model can do."""
+QUICK = (
+    "training.epochs=8",
+    "training.schedule=cosine",
+    "training.learning_rate=0.002",
+    "recommend.max_test_users=1000",
+    "evaluation.n_resamples=500",
+)
+"""The demo shows the way in a minute; a run without these trains to the end and asks every user."""
 
 
 def demo(to: Path, seed: int = 0, words: Sequence[str] = (), progress: Progress = silent) -> Answer:

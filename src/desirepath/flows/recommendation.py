@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,7 @@ def _fit_transformer_anew(model: Model, split: Split, folder: Path, progress: Pr
         checkpoint_folder=folder / "checkpoint" / fingerprint(model.best_epoch, split.sequences.n_events),
     )
     copy.save(folder)
+    shutil.rmtree(folder / "checkpoint")
 
 
 def _listed(table: pl.DataFrame, title: str) -> Answer:

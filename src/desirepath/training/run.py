@@ -30,8 +30,8 @@ class TrainConfig:
 
     epochs: int = 200
     """Passes over the windows at most, >= 1."""
-    batch_size: int = 512
-    """Windows a step, >= 1."""
+    batch_size: int = 0
+    """Windows a step; 0 takes a 50th of them, within 32 and 512, so that a small log has steps enough."""
     learning_rate: float = 1e-3
     """Step size of AdamW after warm-up, > 0."""
     warmup_steps: int = 100
@@ -44,6 +44,8 @@ class TrainConfig:
     """Largest norm of the whole gradient, > 0."""
     overlap: int = 0
     """Inputs that neighbouring windows of a long history share; see `sequences.batch.cut_windows`."""
+    budget_s: float = 0.0
+    """Seconds after which training ends with the best weights so far, at the end of an epoch; 0 for none."""
     patience: int = 10
     """Validations without a better figure after which training ends, >= 1."""
     validate_every: int = 1
@@ -60,13 +62,16 @@ class TrainConfig:
     """Seconds between checkpoints, >= 0; used when a folder is given. One is also written each epoch."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "validate_every"):
+        for name in ("epochs", "patience", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive; got {getattr(self, name)}.")
-        for name in ("warmup_steps", "weight_decay", "overlap", "validation_users", "checkpoint_every_s"):
+        for name in (
+            *("batch_size", "warmup_steps", "weight_decay", "overlap", "budget_s"),
+            *("validation_users", "checkpoint_every_s"),
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative; got {getattr(self, name)}.")
         if self.schedule not in ("constant", "cosine"):
@@ -134,7 +139,7 @@ class Run:
         self.batches = Batches(
             train,
             max_len=model_config.max_len,
-            batch_size=config.batch_size,
+            batch_size=config.batch_size or _fitting_batch(train, model_config.max_len),
             seed=config.seed,
             overlap=config.overlap,
         )
@@ -197,7 +202,8 @@ class Run:
         )
         state.epoch, state.step, state.loss_sum, state.loss_count = state.epoch + 1, 0, 0.0, 0
         tired = validating and state.epoch - 1 - state.best_epoch >= config.patience * config.validate_every
-        state.done = state.epoch >= config.epochs or tired
+        spent = 0 < config.budget_s <= state.elapsed_s
+        state.done = state.epoch >= config.epochs or tired or spent
 
     def progress(self, metric: float | None, epoch: int) -> Progress:
         """How far the run is, for whoever watches."""
@@ -233,6 +239,12 @@ class Run:
         now = time.monotonic()
         self.state.elapsed_s += now - self._worked_at
         self._worked_at = now
+
+
+def _fitting_batch(train: Sequences, max_len: int) -> int:
+    """A 50th of the windows that histories are cut into, within 32 and 512."""
+    windows = int(-(-np.maximum(train.lengths - 1, 0) // max_len).sum())
+    return int(np.clip(windows // 50, 32, 512))
 
 
 def parameter_groups(module: SASRec, weight_decay: float) -> list[dict[str, Any]]:
