@@ -65,7 +65,7 @@ def record(name: str, figures: dict[str, Any]) -> Path:
         "benchmark": name,
         "date": f"{now:%Y-%m-%d %H:%M} UTC",
         "commit": commit(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *(word if not word.startswith("/") else "PATH" for word in sys.argv)]),
         "machine": machine(),
         "figures": figures,
     }

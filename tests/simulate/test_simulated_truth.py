@@ -136,7 +136,7 @@ def test_walks_follow_ring_and_chain(market: Marketplace, linked: pl.DataFrame) 
     taken = steps_taken(linked)
     assert (taken["from_action"] == "view").all()
     shares = dict(taken.group_by("step").len().iter_rows())
-    for step, share in (("ring", 0.60), ("shelf", 0.15), ("chain", 0.15), ("wish", 0.10)):
+    for step, share in (("ring", 0.70), ("shelf", 0.10), ("chain", 0.10), ("wish", 0.10)):
         low, high = wilson(shares[step], taken.height)
         assert low < share < high
     ring = taken.filter(pl.col("step") == "ring", pl.col("from_step") == "ring")

@@ -25,7 +25,7 @@ FAVOURITE = 0.15
 NEW_ARRIVAL = 0.08
 """Share of wishes that go to an item newly arrived in the last tenth of the days, once there is one."""
 
-RING, SHELF, CHAIN = 0.60, 0.15, 0.15
+RING, SHELF, CHAIN = 0.70, 0.10, 0.10
 """How a walk goes on: along the ring of its thread, anywhere on the shelf, along the category chain; else
 to a new wish."""
 

@@ -141,6 +141,8 @@ def walk(scene: Scene, roots: NDArray[np.void], key: np.uint64) -> Trail:
         room, pages = 2 * room, 2 * pages
 
 
+# Trap: numba's cache on disk looks at the time of this file alone. After a change to the numbers in triggers
+# or scene, or to a function called from there, touch this file; the tests of the laws fail until then.
 @njit(cache=True, nogil=True)
 def _walk(scene: Any, roots: Any, trail: Any, key: Any) -> Any:
     """Fill the trail; returns its events and pages, or (-1, -1) when it has too little room."""
