@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desirepath.errors import ConfigError, DataError, ShapeError
-from desirepath.recommend.ranking import OUT, rank, seen_share, target_ranks, top_k
+from desirepath.recommend import ranking
+from desirepath.recommend.ranking import rank, seen_share, target_ranks, top_k
+from desirepath.recommend.selection import OUT
 from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.splits import split_leave_one_out, split_temporal
 
@@ -36,6 +38,24 @@ class Table:
 
     def restore(self, state):
         return self
+
+
+class Product(Table):
+    """A model that encodes: fixed vectors of users and items."""
+
+    name: ClassVar[str] = "product"
+
+    def __init__(self, users, items):
+        # Small whole numbers: their products are exact however they are made.
+        self.users, self.items = np.asarray(users, np.float32), np.asarray(items, np.float32)
+        super().__init__(self.users @ self.items.T)
+
+    def encode(self, queries):
+        self.asked.append(len(queries))
+        return self.users[queries.user_ix]
+
+    def item_vectors(self):
+        return self.items
 
 
 def world(n_users: int, n_items: int, seed: int = 0) -> Sequences:
@@ -183,6 +203,37 @@ def test_batches_are_as_asked_and_progress_is_told():
     rank(model, queries, 3, batch_size=8, on_progress=done.append)
     assert model.asked == [8, 8, 5]
     assert done == [8, 16, 21]
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+def test_a_model_that_encodes_ranks_as_its_scores_do(batch_size, monkeypatch):
+    monkeypatch.setattr(ranking, "ENCODED_AT_ONCE", 60)
+    monkeypatch.setattr(ranking, "JOB_QUERIES", 25)
+    sequences = world(150, 90)
+    queries = split_leave_one_out(sequences).test
+    rng = np.random.default_rng(0)
+    model = Product(
+        rng.integers(-3, 4, (sequences.n_users, 4)), rng.integers(-3, 4, (len(sequences.items), 4))
+    )
+    done = []
+    found = rank(model, queries, 12, mask_seen=True, batch_size=batch_size, on_progress=done.append)
+    expected = rank(Table(model.table), queries, 12, mask_seen=True)
+    for name in ("item_ix", "score", "rank", "better", "tied", "masked", "n_candidates"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+    assert model.asked == [60, 60, 31]
+    assert done[-1] == 151
+    assert done == sorted(done)
+
+
+def test_what_an_encoder_does_wrong_is_said():
+    sequences = world(20, 30)
+    queries = split_leave_one_out(sequences).test
+    users, items = np.ones((sequences.n_users, 2)), np.ones((len(sequences.items), 2))
+    with pytest.raises(ShapeError, match="item_vectors must have 32 rows; got 31"):
+        top_k(Product(users, items[1:]), queries, 1)
+    users[7] = np.nan
+    with pytest.raises(DataError, match="product gives NaN for query 7"):
+        top_k(Product(users, items), queries, 1)
 
 
 def test_top_k_needs_no_targets():
