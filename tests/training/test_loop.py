@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError
 from desirepath.models.losses import reference_softmax_loss
@@ -18,8 +20,9 @@ from desirepath.schema import FIRST
 from desirepath.sequences import Sequences
 from desirepath.sequences.batch import Batches
 from desirepath.training import TrainConfig
+from desirepath.training.checkpoint import FILE
 from desirepath.training.loop import DivergedError, batch_loss, shares_of, train_module
-from desirepath.training.run import parameter_groups, pick_device
+from desirepath.training.run import Run, parameter_groups, pick_device
 from desirepath.training.workers import Workers
 from worlds import cycle
 
@@ -106,11 +109,7 @@ def test_a_cut_run_goes_on_to_the_same_bits(tmp_path, steps):
 
 
 def done_epochs(folder: Path) -> list[int]:
-    import json
 
-    from safetensors import safe_open
-
-    from desirepath.training.checkpoint import FILE
 
     if not (folder / FILE).exists():
         return []
@@ -135,7 +134,6 @@ world = Sequences.from_lists([[str((s + i) % 12) for i in range(15)] for s in ra
 shape = SASRecConfig(dim=8, n_layers=1, max_len=6, dropout=0.3)
 options = TrainConfig(epochs=30, batch_size=16, learning_rate=1e-2, checkpoint_every_s=0.0, device="cpu")
 trained = train_module(shape, options, world, on_progress=watch, checkpoint_folder=Path(sys.argv[1]))
-torch.save  # the figure below is enough to compare
 print("sum", sum(float(p.detach().double().abs().sum()) for p in trained.module.parameters()).hex())
 """
 
@@ -182,6 +180,18 @@ def test_early_stopping_keeps_the_best_weights():
     assert len(trained.state.history) == 7
     assert (trained.state.best_epoch, trained.state.best_metric) == (2, 0.9)
     assert same(trained.module, three)
+
+
+def test_a_spent_budget_ends_the_run_with_the_best_weights():
+    trained = train_module(SHAPE, config(epochs=50, budget_s=1e-9), cycle(), validate=falling([0.5]))
+    assert len(trained.state.history) == 1
+    assert (trained.state.done, trained.state.best_metric) == (True, 0.5)
+
+
+@pytest.mark.parametrize(("n_users", "expected"), [(60, 32), (3000, 60), (40_000, 512)])
+def test_steps_fit_the_log(n_users, expected):
+    run = Run(SHAPE, config(batch_size=0), cycle(n_users=n_users, length=3), None)
+    assert run.batches.batch_size == expected
 
 
 def test_progress_tells_steps_and_epochs():
