@@ -22,6 +22,7 @@ from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings, remember
 from desirepath.flows.words import Answer
 from desirepath.models import BASELINES, Model
+from desirepath.models.markov import ActionMarkov
 from desirepath.recommend.calibration import Calibration, seen_items
 from desirepath.recommend.held import batches
 from desirepath.recommend.ranking import Ranking
@@ -153,6 +154,7 @@ def compared(
         split.train,
         replace(settings.evaluation, mask_seen=settings.excludes_seen(sample(split.validation, settings))),
         protocol=protocol,
+        action_models={ActionMarkov.name: ActionMarkov().fit(split.train)},
         probabilities={name: _chances(model, split, settings) for name, model in models.items()},
         on_progress=tell,
     )

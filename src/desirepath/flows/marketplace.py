@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.table import Table
+
 from desirepath.flows.pipeline import run
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.words import Answer, Given
 from desirepath.simulate import demo as demo_config
-from desirepath.simulate import write
+from desirepath.simulate import marketplace_summary, read_truth, write
 
 QUICK = (
     "training.epochs=8",
@@ -37,7 +39,11 @@ def demo(to: Path, seed: int = 0, words: Sequence[str] = (), progress: Progress 
         sources=[str(log / "events.csv")], items=str(log / "items.csv"), users=str(log / "users.csv")
     )
     answer = run(given, to / "workspace", [*QUICK, *words], progress)
+    planted = marketplace_summary(read_truth(log))
+    table = Table(title="What was planted in the log", title_justify="left", box=None, show_header=False)
+    for about, line in planted.items():
+        table.add_row(f"[dim]{about}[/]", line)
     return Answer(
-        answer.plain | {"log": str(log)},
-        [*answer.shown, f"The log        {log}, with the truth that was planted beside it"],
+        answer.plain | {"log": str(log), "planted": planted},
+        [table, *answer.shown, f"The log        {log}, and its truth beside it"],
     )
