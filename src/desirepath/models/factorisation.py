@@ -203,7 +203,7 @@ class Bpr:
 
     A history that training saw has the factor p_u that was learnt for it. Any other is folded in:
     p_u = W m_u, with m_u the mean of its items' factors and W the ridge regression of the learnt factors of
-    all training users on their means; on ML-100K it ranks as well as the learnt factors do.
+    all training users on their means; on MovieLens it ranks at least as well as the learnt factors do.
     Equal seeds give equal models, for which the gradient walks on one thread. Ties, and histories without a
     known item, follow popularity.
 
