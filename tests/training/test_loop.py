@@ -110,7 +110,6 @@ def test_a_cut_run_goes_on_to_the_same_bits(tmp_path, steps):
 
 def done_epochs(folder: Path) -> list[int]:
 
-
     if not (folder / FILE).exists():
         return []
     with safe_open(folder / FILE, framework="np") as file:
