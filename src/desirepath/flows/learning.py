@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.errors import DataError, TooLittleData
+from desirepath.errors import ConfigError, DataError, TooLittleData
 from desirepath.evaluation.comparison import Probabilities
 from desirepath.evaluation.comparison import evaluate as compare
 from desirepath.evaluation.table import Evaluation
@@ -125,7 +125,7 @@ def fitted_models(
         progress(title, place / len(names), name)
         try:
             model = BASELINES[name]().fit(split.train)
-        except DataError as refusal:
+        except (ConfigError, DataError) as refusal:
             progress(f"{name} left out", 1.0, str(refusal))
             continue
         yield name, model
