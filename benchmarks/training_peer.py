@@ -95,6 +95,7 @@ def main() -> None:
                 "seconds": seconds,
                 "targets": targets,
                 "targets_per_s": targets / seconds,
+                "fastest_step_targets_per_s": max(step[1] / step[0] for step in measured),
                 "first_loss": STEPS[0][2],
             }
         )
