@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transitions: how often one event follows another, with beginnings and ends as states.
+
+It knows pairs of neighbours only. Its counts add up to events plus sequences.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.paths.numbering import number_codes
+from desirepath.patterns.paths.selection import END, START, check_ordered, word_series
+
+DENSE_CELLS = 1 << 20
+"""Pairs of symbols up to which a table of all pairs is cheaper than a hash table."""
+
+
+def transitions(database: SequenceDatabase) -> pl.DataFrame:
+    """How often, and how fast, one event follows another.
+
+    One row a pair that occurs, most frequent first. A sequence of L events makes L + 1 transitions: from
+    "<start>", between its events, to "<end>"; one without events goes from start to end. So the counts sum
+    to events + sequences, those into a symbol equal those out of it, and both equal its events.
+
+    Columns: `from`, `to`, `count`; `probability`, count over all transitions out of `from` (rows of one
+    `from` sum to 1); `share` of all transitions; `sequences` that contain it and `sequence_share` of all;
+    `mean_s`, `median_s` seconds from one event to the next, null from start and to end.
+
+    Raises:
+        DataError: the database holds no event.
+
+    Cost: three passes over the events; 12 bytes an event.
+
+    >>> transitions(SequenceDatabase.from_lists([["a", "b"], ["a"]])).select("from", "to", "count").rows()
+    [('<start>', 'a', 2), ('a', 'b', 1), ('a', '<end>', 1), ('b', '<end>', 1)]
+    """
+    check_ordered(database)
+    n = database.n_symbols
+    slot, pair = step_slots(database)
+    count, in_sequences, mean_s, median_s = _measured(
+        database.offsets, slot, database.time_s, len(pair)
+    )  # fmt: skip
+    filled = np.diff(database.offsets) > 0
+    starts = np.bincount(database.symbol_ix[database.offsets[:-1][filled]], minlength=n)
+    ends = np.bincount(database.symbol_ix[database.offsets[1:][filled] - 1], minlength=n)
+    empty = database.n_sequences - int(filled.sum())
+    begun, ended = np.flatnonzero(starts), np.flatnonzero(ends)
+    none = np.full(len(begun) + len(ended) + (empty > 0), np.nan)
+    once = np.concatenate([starts[begun], ends[ended], np.full(int(empty > 0), empty)])
+    left = np.concatenate([pair // n, np.full(len(begun), n), ended, np.full(int(empty > 0), n)])
+    right = np.concatenate([pair % n, begun, np.full(len(ended), n + 1), np.full(int(empty > 0), n + 1)])
+    words = word_series(database, START, END)
+    table = pl.DataFrame(
+        {
+            "from": words.gather(left),
+            "to": words.gather(right),
+            "count": np.concatenate([count, once]).astype(np.int64),
+            "sequences": np.concatenate([in_sequences, once]).astype(np.int64),
+            "mean_s": pl.Series(np.concatenate([mean_s, none])).fill_nan(None),
+            "median_s": pl.Series(np.concatenate([median_s, none])).fill_nan(None),
+            "order": np.where(left == n, -1, left),
+            "order_to": right,
+        }
+    )
+    return table.sort("count", "order", "order_to", descending=[True, False, False]).select(
+        "from",
+        "to",
+        "count",
+        probability=pl.col("count") / pl.col("count").sum().over("from"),
+        share=pl.col("count") / pl.col("count").sum(),
+        sequences="sequences",
+        sequence_share=pl.col("sequences") / database.n_sequences,
+        mean_s="mean_s",
+        median_s="median_s",
+    )
+
+
+def step_slots(database: SequenceDatabase) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """(N,) the number of the pair that each event makes with the one before it, -1 for a first event.
+
+    And (P,) the pairs as `from * n_symbols + to`, ascending where symbols are few.
+    """
+    n = database.n_symbols
+    if n * n <= DENSE_CELLS:
+        table = _pair_table(database.offsets, database.symbol_ix, n)
+        pair = np.flatnonzero(table)
+        table[pair] = np.arange(len(pair), dtype=np.int32)
+        return _looked_up(database.offsets, database.symbol_ix, n, table), pair
+    slot, pair = number_codes(_pair_codes(database.offsets, database.symbol_ix, n))
+    return slot, pair
+
+
+@numba.njit(nogil=True, cache=True)
+def _pair_table(offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int) -> NDArray[np.int32]:
+    seen = np.zeros(n * n, np.int32)
+    for s in range(len(offsets) - 1):
+        for i in range(offsets[s] + 1, offsets[s + 1]):
+            seen[symbol[i - 1] * n + symbol[i]] = 1
+    return seen
+
+
+@numba.njit(nogil=True, cache=True)
+def _looked_up(
+    offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int, table: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    slot = np.empty(len(symbol), np.int32)
+    for s in range(len(offsets) - 1):
+        if offsets[s] < offsets[s + 1]:
+            slot[offsets[s]] = -1
+        for i in range(offsets[s] + 1, offsets[s + 1]):
+            slot[i] = table[symbol[i - 1] * n + symbol[i]]
+    return slot
+
+
+@numba.njit(nogil=True, cache=True)
+def _pair_codes(offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    code = np.empty(len(symbol), np.int64)
+    for s in range(len(offsets) - 1):
+        if offsets[s] < offsets[s + 1]:
+            code[offsets[s]] = -1
+        for i in range(offsets[s] + 1, offsets[s + 1]):
+            code[i] = np.int64(symbol[i - 1]) * n + symbol[i]
+    return code
+
+
+@numba.njit(nogil=True, cache=True)
+def _measured(
+    offsets: NDArray[np.int64], slot: NDArray[np.int32], time_s: NDArray[np.float64], n_pairs: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each pair: how often, in how many sequences, mean and median seconds."""
+    count, inside = np.zeros(n_pairs, np.int64), np.zeros(n_pairs, np.int64)
+    latest = np.full(n_pairs, -1, np.int64)
+    for s in range(len(offsets) - 1):
+        for i in range(offsets[s] + 1, offsets[s + 1]):
+            pair = slot[i]
+            count[pair] += 1
+            if latest[pair] != s:
+                latest[pair] = s
+                inside[pair] += 1
+    end = np.zeros(n_pairs + 1, np.int64)
+    for pair in range(n_pairs):
+        end[pair + 1] = end[pair] + count[pair]
+    cursor = end[:-1].copy()
+    gap = np.empty(end[-1], np.float64)
+    for i in range(len(slot)):
+        if slot[i] >= 0:
+            gap[cursor[slot[i]]] = time_s[i] - time_s[i - 1]
+            cursor[slot[i]] += 1
+    mean, median = np.empty(n_pairs), np.empty(n_pairs)
+    for pair in range(n_pairs):
+        mine = gap[end[pair] : end[pair + 1]]
+        mean[pair], median[pair] = mine.mean(), middle(mine)
+    return count, inside, mean, median
+
+
+@numba.njit(nogil=True, cache=True)
+def middle(values: NDArray[np.float64]) -> float:
+    """The median of a filled array, whose order is lost.     Cost: linear (Hoare's selection)."""
+    low, high, wanted = 0, len(values) - 1, len(values) // 2
+    while low < high:
+        a, b, c = values[low], values[(low + high) // 2], values[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    if len(values) % 2:
+        return float(values[wanted])
+    below = values[0]
+    for i in range(wanted):
+        below = max(below, values[i])
+    return float(below + values[wanted]) / 2
