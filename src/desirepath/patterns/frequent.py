@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frequent sequential patterns: the one door to all miners of a sequence database.
+
+It chooses the kernel, shares the search out to threads and keeps the budgets; it knows how patterns are
+found only by the kernels' names. What it returns is a `Patterns`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desirepath.errors import ConfigError, TooLittleData, nearest
+from desirepath.patterns.bitmaps import Rule
+from desirepath.patterns.budget import share_out, stopped_by
+from desirepath.patterns.constraints import ConstraintConfig
+from desirepath.patterns.database import SequenceDatabase, check_nonempty
+from desirepath.patterns.encoding import Encoded, encode
+from desirepath.patterns.found import Patterns, PrefixTree
+from desirepath.patterns.gauge import new_gauge
+from desirepath.patterns.suffixes import search
+
+Kind = Literal["frequent", "closed", "maximal"]
+ANY_LENGTH = 2**31 - 1
+PIECES = 24
+"""Work is cut so that no piece is much above this part of a thread's share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiningConfig:
+    """Which patterns are asked for, and what the search may cost."""
+
+    min_support: float = 0.01
+    """How many sequences must hold a pattern. A float in (0, 1] is a share of all sequences, rounded up to
+    whole sequences; an int of 1 or more is their number."""
+    kind: Kind = "frequent"
+    """"frequent": all; "closed": no longer pattern has the same support; "maximal": no longer pattern is
+    frequent. Longer patterns are looked for up to `max_length` only."""
+    top_k: int = 0
+    """Only this many, the largest supports first; 0 for all. Of equal supports the longer come first."""
+    min_length: int = 1
+    """Fewest symbols of a pattern in the answer, 1 or more."""
+    max_length: int = 0
+    """Most symbols of a pattern; 0 for any number."""
+    max_patterns: int = 20_000_000
+    """The search ends when it has met this many patterns, 1 or more."""
+    max_memory_mib: int = 4096
+    """The search ends rather than hold more than this many MiB beside the log, 1 or more."""
+    max_seconds: float = 600.0
+    """The search ends after this many seconds; 0 for no limit."""
+    threads: int = 0
+    """Threads that search; 0 for one a core, at most 8."""
+
+    def __post_init__(self) -> None:
+        check_support(self.min_support)
+        if self.kind not in get_args(Kind):
+            raise ConfigError(
+                f"kind must be one of {', '.join(get_args(Kind))}; got '{self.kind}'. "
+                f"{nearest(self.kind, get_args(Kind))}"
+            )
+        for name, least in (
+            ("top_k", 0), ("min_length", 1), ("max_length", 0), ("max_patterns", 1), ("max_memory_mib", 1),
+            ("max_seconds", 0), ("threads", 0),
+        ):  # fmt: skip
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"{name} must be {least} or more; got {getattr(self, name)}.")
+        if self.max_length and self.max_length < self.min_length:
+            raise ConfigError(
+                f"max_length must be at least min_length, {self.min_length}, or 0 for any; got {self.max_length}."
+            )
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that search."""
+        return self.threads or min(8, len(os.sched_getaffinity(0)))
+
+
+def check_support(min_support: float) -> None:
+    """Raise unless it is a share in (0, 1] or a count of 1 or more.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(min_support, bool) or not isinstance(min_support, int | float | np.integer | np.floating):
+        raise ConfigError(f"min_support must be a share or a count; got {min_support!r}.")
+    whole = isinstance(min_support, int | np.integer)
+    if not (min_support >= 1 if whole else 0 < min_support <= 1):
+        raise ConfigError(
+            "min_support must be a share above 0 and up to 1, or a whole number of sequences from 1; "
+            f"got {min_support}."
+        )
+
+
+def least_count(min_support: float, n_sequences: int) -> int:
+    """The smallest number of sequences that is at least this share of them; a count stays as it is.
+
+    Rounded up, as SPMF does; a hair below a whole number, as 0.07 * 100 gives, counts as that number.
+
+    >>> least_count(0.001, 59601), least_count(0.07, 100), least_count(5, 100)
+    (60, 7, 5)
+    """
+    if isinstance(min_support, int | np.integer):
+        return int(min_support)
+    return max(1, math.ceil(min_support * n_sequences * (1 - 1e-12)))
+
+
+def mine(
+    database: SequenceDatabase,
+    config: MiningConfig | None = None,
+    constraints: ConstraintConfig | None = None,
+) -> Patterns:
+    """The sequential patterns that enough sequences hold.
+
+    A sequence holds a pattern that it has in this order, whatever lies between, and counts once.
+
+    Args:
+        database: the sequences.
+        config: which patterns, and what the search may cost.
+        constraints: gaps, spans and what a pattern must hold.
+
+    Returns:
+        The patterns in depth-first order; `stopped_by` says which budget ended the search, if one did.
+
+    Raises:
+        DataError: the database holds no event.
+        TooLittleData: the least support is above the number of sequences.
+
+    Cost: grows with the supports of all patterns found; 12 bytes an event and 12 a pattern.
+    Source: prefix projection of Pei et al. (PrefixSpan, ICDE 2001); counting over last positions as in
+        Yang and Kitsuregawa (LAPIN, 2005); here with suffix sets as bitmaps added upright.
+
+    >>> database = SequenceDatabase.from_lists([["a", "b", "c"], ["a", "c"], ["b", "c"]])
+    >>> mine(database, MiningConfig(min_support=2)).to_frame()["pattern"].to_list()
+    [['c'], ['a', 'c'], ['b', 'c'], ['a'], ['b']]
+    """
+    config = config or MiningConfig()
+    check_nonempty(database)
+    if database.element is not None or (constraints is not None and constraints.is_set):
+        from desirepath.patterns.constrained import mine_constrained
+
+        return mine_constrained(database, config, constraints or ConstraintConfig())
+    min_count = least_count(config.min_support, database.n_sequences)
+    if min_count > database.n_sequences:
+        raise TooLittleData(
+            f"min_support must be at most the number of sequences, {database.n_sequences}; got {min_count}."
+        )
+    return _all(database, config, min_count)
+
+
+def _all(database: SequenceDatabase, config: MiningConfig, min_count: int) -> Patterns:
+    rule = Rule(
+        np.array([min_count], np.int64),
+        config.max_length or ANY_LENGTH,
+        np.zeros(0, np.int64),
+        np.zeros(3, np.int64),
+    )
+    encoded = encode(database.offsets, database.symbol_ix, database.n_symbols, rule.least)
+    tree, stopped = grow(encoded, rule, config)
+    patterns = Patterns(
+        tree,
+        symbols=database.symbols,
+        n_sequences=database.n_sequences,
+        min_count=min_count,
+        stopped_by=stopped,
+    )
+    if config.min_length > 1:
+        patterns = patterns.select(patterns.length >= config.min_length)
+    return patterns
+
+
+def grow(encoded: Encoded, rule: Rule, config: MiningConfig) -> tuple[PrefixTree, str]:
+    """All patterns of an encoded log as a tree in depth-first order, and which budget ended the search.
+
+    The supports of several classes stand one after another: (P * C,).
+    """
+    n_threads = config.n_threads
+    pieces = _pieces(encoded.work, n_threads)
+    gauge = new_gauge(config.max_patterns, config.max_memory_mib << 20, n_threads)
+
+    def run(piece: int, worker: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        first, stop, part, parts = pieces[piece]
+        # A rising least support belongs to one thread; all see the same log.
+        mine_alone = Rule(rule.least.copy(), rule.longest, rule.tally.copy(), rule.top.copy())
+        return search(
+            encoded.source, encoded.entries, (first, stop), (part, parts), mine_alone, gauge, worker
+        )
+
+    found = share_out(run, _order(pieces, encoded.work), gauge, n_threads, config.max_seconds)
+    return _joined(found, pieces, len(rule.least), config.max_patterns), stopped_by(gauge, config.max_seconds)
+
+
+def _pieces(work: NDArray[np.int64], n_threads: int) -> list[tuple[int, int, int, int]]:
+    """Roots first:stop and, where one root is too much, a part of its children."""
+    if n_threads == 1 or not len(work):
+        return [(0, len(work), 0, 1)]
+    share = max(1.0, float(work.sum()) / (PIECES * n_threads))
+    pieces = []
+    first = 0
+    while first < len(work):
+        if work[first] > share:
+            parts = min(64, math.ceil(work[first] / share) + 1)
+            pieces += [(first, first + 1, part, parts) for part in range(parts)]
+            first += 1
+            continue
+        stop, total = first, 0.0
+        while stop < len(work) and work[stop] <= share and total < share:
+            total += float(work[stop])
+            stop += 1
+        pieces.append((first, stop, 0, 1))
+        first = stop
+    return pieces
+
+
+def _order(pieces: list[tuple[int, int, int, int]], work: NDArray[np.int64]) -> list[int]:
+    """Pieces, the costliest first."""
+    cost = [float(work[first:stop].sum()) / parts for first, stop, _, parts in pieces]
+    return sorted(range(len(pieces)), key=lambda piece: -cost[piece])
+
+
+def _joined(
+    found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]] | None],
+    pieces: list[tuple[int, int, int, int]],
+    n_classes: int,
+    most: int,
+) -> PrefixTree:
+    """One tree of all pieces; a root that was shared out comes once."""
+    parents, symbols, supports = [], [], []
+    n, root = 0, 0
+    for one, (_, _, part, _) in zip(found, pieces, strict=True):
+        if one is None or not len(one[0]):
+            continue
+        parent, symbol, support = one
+        if part == 0:
+            root = n
+            parents.append(np.where(parent < 0, parent, parent + np.int32(n)))
+        else:  # node 0 is the root that part 0 brought
+            parents.append(np.where(parent[1:] > 0, parent[1:] + np.int32(n - 1), np.int32(root)))
+            symbol, support = symbol[1:], support[n_classes:]
+        symbols.append(symbol)
+        supports.append(support)
+        n += len(symbol)
+    if not parents:
+        none = np.zeros(0, np.int32)
+        return PrefixTree(parent=none, symbol=none, support=none)
+    parent, symbol, support = (np.concatenate(parts) for parts in (parents, symbols, supports))
+    return PrefixTree(parent=parent[:most], symbol=symbol[:most], support=support[:most])
