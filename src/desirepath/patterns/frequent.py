@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, TooLittleData, nearest
-from desirepath.patterns.bitmaps import Rule
 from desirepath.patterns.budget import share_out, stopped_by
 from desirepath.patterns.constraints import ConstraintConfig
 from desirepath.patterns.database import SequenceDatabase, check_nonempty
 from desirepath.patterns.encoding import Encoded, encode
 from desirepath.patterns.found import Patterns, PrefixTree
 from desirepath.patterns.gauge import new_gauge
+from desirepath.patterns.harvest import Rule
 from desirepath.patterns.suffixes import search
 
 Kind = Literal["frequent", "closed", "maximal"]
@@ -71,7 +71,7 @@ class MiningConfig:
                 raise ConfigError(f"{name} must be {least} or more; got {getattr(self, name)}.")
         if self.max_length and self.max_length < self.min_length:
             raise ConfigError(
-                f"max_length must be at least min_length, {self.min_length}, or 0 for any; got {self.max_length}."
+                f"max_length must be 0 for any or at least min_length, {self.min_length}; got {self.max_length}."
             )
 
     @property

@@ -13,21 +13,24 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.patterns.bitmaps import (
-    PADDING,
-    WIDEST,
-    Frame,
-    Lists,
-    Rule,
-    Tree,
-    count_for_top,
+from desirepath.patterns.dense import (
+    CLASSES,
+    FOLLOW,
+    FREE_LANES,
+    FREE_NUMBERS,
+    N_FOLLOW,
+    NEXT,
+    NODE,
+    STOP_AT,
+    Arena,
     dig,
-    emit,
-    longer,
-    new_tree,
-    taller,
+    extensions,
+    padded,
+    roomier,
+    write_frame,
 )
 from desirepath.patterns.gauge import RUNNING, STOP, may_hold
+from desirepath.patterns.harvest import Rule, count_for_top, emit, new_tree, taller
 
 
 class Source(NamedTuple):
@@ -67,7 +70,12 @@ class Scratch(NamedTuple):
     """(K,) zeros: support of each symbol over all classes."""
     bounds: NDArray[np.int64]
     """(C + 1,) where the classes begin among a node's entries."""
-    frame_bounds: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    """(K,) how often each chosen symbol comes at most in one sequence."""
+    seen: NDArray[np.int64]
+    """(K,) zeros."""
+    ones: NDArray[np.int64]
+    """(C,) ones."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -95,33 +103,27 @@ def search(
         np.empty(n_symbols, np.int32),
         np.zeros(n_symbols, np.int64),
         np.zeros(n_classes + 1, np.int64),
-        np.zeros(n_classes + 1, np.int64),
+        np.zeros(n_symbols, np.int64),
+        np.zeros(n_symbols, np.int64),
+        np.ones(n_classes, np.int64),
     )
-    frame = Frame(
-        np.empty(PADDING, np.int64),
-        np.empty(PADDING, np.int64).view(np.uint8),
-        np.empty(PADDING, np.uint8),
-        np.empty(WIDEST, np.int32),
-        np.zeros(2, np.int64),
-    )
-    lists = Lists(np.empty(1024, np.int32), np.empty(1024, np.int64))
-    frame, lists, tree = _branch(
-        source, entries, roots, share, (-1, 0), rule, (scratch, frame, lists, tree), (gauge, worker)
-    )
+    numbers = np.empty(1024, np.int64)
+    short, long = Arena(np.empty(4096, np.uint8), numbers), Arena(np.empty(64, np.uint16), numbers)
+    tree = _branch(source, entries, roots, share, rule, (scratch, short, long, tree), (gauge, worker))
     n = tree.size[0]
     return tree.parent[:n].copy(), tree.symbol[:n].copy(), tree.support[: n * n_classes].copy()
 
 
 @numba.njit(nogil=True, cache=True)
-def _branch(source, entries, roots, share, above, rule, memory, report):  # type: ignore[no-untyped-def]
-    """Search below each child of a node, `above` being the node and its length."""
-    scratch, frame, lists, tree = memory
+def _branch(source, entries, roots, share, rule, memory, report):  # type: ignore[no-untyped-def]
+    """The tree with everything below these roots."""
+    scratch, short, long, tree = memory
     gauge, worker = report
     support = np.zeros(len(rule.least), np.int64)
     # One level a wide node on the way down: its sequences, its children, and the next child.
     levels = [(source, entries)]
     nodes = np.empty((64, 4), np.int64)  # node, next child, end of children, bytes held
-    nodes[0, 0], nodes[0, 1], nodes[0, 2], nodes[0, 3] = above[0], roots[0], roots[1], 0
+    nodes[0, 0], nodes[0, 1], nodes[0, 2], nodes[0, 3] = -1, roots[0], roots[1], 0
     depth = 0
     while depth >= 0 and gauge[STOP] == RUNNING:
         child = nodes[depth, 1]
@@ -132,47 +134,61 @@ def _branch(source, entries, roots, share, above, rule, memory, report):  # type
             continue
         nodes[depth, 1] = child + 1
         source, entries = levels[depth]
-        begin, end = entries.offsets[child], entries.offsets[child + 1]
-        _class_bounds(source, entries, begin, end, scratch.bounds)
+        _class_bounds(source, entries, child, scratch.bounds)
         if not _supports(scratch.bounds, rule.least, support):
             continue
-        length = above[1] + depth + 1
+        length = depth + 1
         tree = emit(tree, nodes[depth, 0], source.names[child], support, gauge, worker)
         count_for_top(rule, support[0], length)
         if length >= rule.longest:
             continue
         k, events = _choose(source, entries, rule.least, scratch)
+        if k == 0:
+            continue
         first, last = 0, k
         if depth == 0 and share[1] > 1:
             first = k * share[0] * share[0] // (share[1] * share[1])
             last = k * (share[0] + 1) * (share[0] + 1) // (share[1] * share[1])
-        if k == 0:
-            continue
-        if k <= WIDEST:
-            frame, lists = _narrow(source, entries, scratch, (frame, lists), (k, events), report)
-            if gauge[STOP] == RUNNING:
-                follow = ((1 << last) - 1) & ~((1 << first) - 1)
-                root = (tree.size[0] - 1, length, follow)
-                lists, tree = dig(frame, lists, tree, rule, scratch.frame_bounds, root, gauge, worker)
-        else:
-            held = 4 * events + 16 * k + 4 * (end - begin) + 8 * scratch.supports[scratch.chosen[:k]].sum()
+        node, rows = tree.size[0] - 1, scratch.bounds[len(scratch.bounds) - 1] - scratch.bounds[0]
+        n_columns, longest = _columns(source, entries, scratch, k)
+        if not _is_dense(scratch, k, events, rows, n_columns) or longest > 65533:
+            held = 4 * events + 16 * k + 4 * rows + 8 * scratch.supports[scratch.chosen[:k]].sum()
             if not may_hold(gauge, worker, held):
                 break
             levels.append(_cut(source, entries, scratch, k, events))
             depth += 1
             if depth == len(nodes):
                 nodes = taller(nodes)
-            nodes[depth, 0], nodes[depth, 1] = tree.size[0] - 1, first
-            nodes[depth, 2], nodes[depth, 3] = last, held
+            nodes[depth, 0], nodes[depth, 1], nodes[depth, 2], nodes[depth, 3] = node, first, last, held
+        elif longest <= 253:
+            short, level = _frame(source, entries, scratch, short, (k, n_columns, node), report)
+            level[NEXT], level[STOP_AT] = first, min(last, level[STOP_AT])
+            short, tree = dig(short, level, tree, rule, length, gauge, worker)
+        else:
+            long, level = _frame(source, entries, scratch, long, (k, n_columns, node), report)
+            level[NEXT], level[STOP_AT] = first, min(last, level[STOP_AT])
+            long, tree = dig(long, level, tree, rule, length, gauge, worker)
         for i in range(k):
             scratch.place[scratch.chosen[i]] = -1
             scratch.supports[scratch.chosen[i]] = 0
-    return frame, lists, tree
+    return tree
 
 
 @numba.njit(nogil=True, cache=True)
-def _class_bounds(source: Source, entries: Entries, begin: int, end: int, bounds: NDArray[np.int64]) -> None:
-    """Where each class begins among entries begin:end."""
+def _is_dense(scratch: Scratch, k: int, events: int, rows: int, n_columns: int) -> bool:
+    """Whether columns are cheaper than suffixes below this node."""
+    supports = 0
+    for i in range(k):
+        supports += scratch.supports[scratch.chosen[i]]
+    columns_cost = padded(rows) / 64 * (k * k * 3 + 4 * n_columns) + padded(rows) * n_columns / 16
+    suffixes_cost = 1.5 * supports * events / rows
+    return columns_cost < 4 * suffixes_cost + 100000 and n_columns * padded(rows) < 64 * events + 1000000
+
+
+@numba.njit(nogil=True, cache=True)
+def _class_bounds(source: Source, entries: Entries, symbol: int, bounds: NDArray[np.int64]) -> None:
+    """Where each class begins among the entries of a symbol."""
+    begin, end = entries.offsets[symbol], entries.offsets[symbol + 1]
     n_classes = len(bounds) - 1
     bounds[0], bounds[n_classes] = begin, end
     for c in range(1, n_classes):
@@ -290,46 +306,73 @@ def _cut(source: Source, entries: Entries, scratch: Scratch, k: int, events: int
 
 
 @numba.njit(nogil=True, cache=True)
-def _narrow(source, entries, scratch, memory, size, report):  # type: ignore[no-untyped-def]
-    """A frame of the suffixes of scratch.bounds, and the starts of their sequences in the lists."""
-    frame, lists = memory
-    k, events = size
-    gauge, worker = report
-    begin, end = scratch.bounds[0], scratch.bounds[len(scratch.bounds) - 1]
-    width = (k + 7) // 8 * 8
-    n = events + end - begin
-    later, following, symbol = frame.later, frame.following, frame.symbol
-    more = max(0, n + PADDING - len(later)) * 9 + max(0, (n + PADDING) * width - len(following))
-    more += 12 * max(0, end - begin + 1 - len(lists.position))
-    if more and not may_hold(gauge, worker, 2 * more):
-        return frame, lists
-    later, symbol = longer(later, 0, n + PADDING), longer(symbol, 0, n + PADDING)
-    if (n + PADDING) * width > len(following):
-        following = np.empty((n + PADDING) * width // 4, np.int64).view(np.uint8)
-    lists = Lists(longer(lists.position, 0, end - begin + 1), longer(lists.later, 0, end - begin + 1))
-    words, per_row = following.view(np.int64), width // 8
-    names, longest = frame.names, 0
-    for i in range(k):
-        names[i] = source.names[scratch.chosen[i]]
-    for c in range(len(scratch.bounds)):
-        scratch.frame_bounds[c] = scratch.bounds[c] - begin
-    at = n
-    for i in range(end - 1, begin - 1, -1):
-        at -= 1
-        later[at] = 0
-        last, bits = at, 0
-        for p in range(source.end[entries.row[i]] - 1, entries.start[i] - 1, -1):
-            new = scratch.place[source.code[p] >> 1]
+def _columns(source: Source, entries: Entries, scratch: Scratch, k: int) -> tuple[int, int]:
+    """How many columns a frame of the chosen symbols needs, and its longest sequence.
+
+    scratch.columns receives how often each symbol comes at most in a sequence.
+    """
+    columns, seen, place = scratch.columns, scratch.seen, scratch.place
+    longest = 0
+    columns[:k] = 0
+    for i in range(scratch.bounds[0], scratch.bounds[len(scratch.bounds) - 1]):
+        start, end = entries.start[i], source.end[entries.row[i]]
+        n = 0
+        for p in range(start, end):
+            new = place[source.code[p] >> 1]
             if new >= 0:
-                at -= 1
-                for w in range(per_row):
-                    words[at * per_row + w] = words[(at + 1) * per_row + w]
-                following[at * width + new] = (at + 1) & 255
-                bits |= 1 << np.int64(new)
-                later[at] = bits
-                symbol[at] = new
-        longest = max(longest, last - at)
-        lists.position[i - begin], lists.later[i - begin] = at, bits
-    frame = Frame(later, following, symbol, names, frame.width)
-    frame.width[0], frame.width[1] = width, longest > 255
-    return frame, lists
+                n += 1
+                seen[new] += 1
+                columns[new] = max(columns[new], seen[new])
+        for p in range(start, end):
+            new = place[source.code[p] >> 1]
+            if new >= 0:
+                seen[new] = 0
+        longest = max(longest, n)
+    return columns[:k].sum(), longest
+
+
+@numba.njit(nogil=True, cache=True)
+def _frame(source, entries, scratch, arena, size, report):  # type: ignore[no-untyped-def]
+    """The arena with a frame of the suffixes of scratch.bounds, and the node as a level of `dense`."""
+    k, n_columns, node = size
+    gauge, worker = report
+    n_classes = len(scratch.bounds) - 1
+    level = np.zeros(9, np.int64)
+    rows = 0
+    for c in range(n_classes):
+        rows += padded(scratch.bounds[c + 1] - scratch.bounds[c])
+    room = CLASSES + n_classes + 2 + 2 * k + k * (n_classes + 1)
+    arena = roomier(arena, (0, 0), ((n_columns + 1) * rows, room), gauge, worker)
+    if gauge[STOP] != RUNNING:
+        return arena, level
+    lanes, numbers = arena
+    places, follow = write_frame(numbers, 0, k, scratch.bounds)
+    at = rows
+    for i in range(k):
+        numbers[places + i] = at
+        numbers[places + k + 1 + i] = source.names[scratch.chosen[i]]
+        numbers[follow + i * (n_classes + 1)] = i
+        at += scratch.columns[i] * rows
+    numbers[places + k] = at
+    lanes[:rows] = lanes.dtype.type(-1)
+    lanes[rows:at] = 0
+    for c in range(n_classes):
+        for i in range(scratch.bounds[c], scratch.bounds[c + 1]):
+            row = numbers[CLASSES + c] + i - scratch.bounds[c]
+            lanes[row] = 1
+            position = np.int64(lanes.dtype.type(-1)) - 2
+            start, end = entries.start[i], source.end[entries.row[i]]
+            for p in range(end - 1, start - 1, -1):
+                new = scratch.place[source.code[p] >> 1]
+                if new >= 0:
+                    lanes[numbers[places + new] + scratch.seen[new] * rows + row] = position
+                    scratch.seen[new] += 1
+                    position -= 1
+            for p in range(start, end):
+                new = scratch.place[source.code[p] >> 1]
+                if new >= 0:
+                    scratch.seen[new] = 0
+    n = extensions(arena, 0, 0, (follow, k), follow, scratch.ones)
+    level[NODE], level[STOP_AT], level[N_FOLLOW], level[FOLLOW] = node, n, n, follow
+    level[FREE_LANES], level[FREE_NUMBERS] = at, follow + n * (n_classes + 1)
+    return arena, level
