@@ -159,40 +159,43 @@ def sequence_database(
     config = config or SymbolConfig()
     kept = _kept_rows(sequences, config)
     code, symbols = _names(sequences, config, items)
-    row = np.arange(sequences.n_events, dtype=np.int64) if kept is None else np.flatnonzero(kept)
-    user = sequences.user_ix[row]
-    session = sequences.context.get("session_ix") if config.per == "session" else None
-    if session is not None:
-        # Two sessions of one user may run side by side; each becomes one piece, its events in their order.
-        row = row[np.lexsort((np.asarray(session)[row], user))]
-    time_s = np.asarray(sequences.time_s)[row]
-    symbol = code[row]
-    opens = np.ones(len(row), bool)
-    opens[1:] = user[1:] != user[:-1]
-    if config.per == "session":
-        opens[1:] |= _session_opens(session, row, time_s, config)
-    if config.collapse_repeats:
-        fresh = opens.copy()
-        fresh[1:] |= symbol[1:] != symbol[:-1]
-        row, user, time_s, symbol, opens = row[fresh], user[fresh], time_s[fresh], symbol[fresh], opens[fresh]
+    if kept is None:
+        # Copies, not maps of a file: compiled code has one form for arrays that may be written to.
+        row, offsets = np.arange(sequences.n_events, dtype=np.int64), np.array(sequences.offsets)
+        time_s, symbol = np.array(sequences.time_s), code
+    else:
+        row = np.flatnonzero(kept)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+        offsets = before[np.asarray(sequences.offsets)]
+        time_s, symbol = np.asarray(sequences.time_s)[row], code[row]
     if not len(row):
         raise TooLittleData(
             f"Mining needs at least one event; none of {sequences.n_events} is left. Choose other actions."
         )
-    first = np.flatnonzero(opens)
-    if config.per == "user":
-        owner = np.arange(sequences.n_users, dtype=np.int32)
-        lengths = np.bincount(user, minlength=sequences.n_users)
-    else:
-        owner = user[first]
-        lengths = np.diff(np.append(first, len(row)))
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    owner = np.arange(sequences.n_users, dtype=np.int32)
+    if config.per == "session":
+        session = sequences.context.get("session_ix")
+        if session is not None:
+            session = np.asarray(session)[row]
+            order = _session_order(session, offsets)
+            if order is not None:
+                row, time_s, symbol, session = row[order], time_s[order], symbol[order], session[order]
+        user = np.repeat(owner, np.diff(offsets))
+        opens = _opens(offsets)
+        opens[1:] |= _session_opens(session, time_s, config)
+        first = np.flatnonzero(opens)
+        owner, offsets = user[first], np.append(first, len(row))
+    if config.collapse_repeats:
+        fresh = _opens(offsets)
+        fresh[1:] |= symbol[1:] != symbol[:-1]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(fresh, dtype=np.int64)])
+        row, time_s, symbol, offsets = row[fresh], time_s[fresh], symbol[fresh], before[offsets]
     element = None
     if config.simultaneous:
-        order, element = _elements(opens, time_s, symbol)
+        order, element = _elements(_opens(offsets), time_s, symbol)
         row, time_s, symbol = row[order], time_s[order], symbol[order]
         if len(order) < int(offsets[-1]):  # the same thing twice at one instant is one member of the set
-            sequence = np.repeat(np.arange(len(offsets) - 1), lengths)[order]
+            sequence = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[order]
             lengths = np.bincount(sequence, minlength=len(offsets) - 1)
             offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     return SequenceDatabase(
@@ -226,12 +229,13 @@ def _names(
     sequences: Sequences, config: SymbolConfig, items: pl.DataFrame | None
 ) -> tuple[NDArray[np.int32], Vocabulary]:
     """The code of every event and what the codes mean, only those that occur, in order of their parts."""
-    total = np.zeros(sequences.n_events, dtype=np.int64)
+    total: NDArray[np.integer] | None = None
     words: list[pl.Series] = []
     for name in config.by:
         code, labels = _part(sequences, name, items)
-        total = total * len(labels) + code
+        total = code if total is None else total.astype(np.int64) * len(labels) + code
         words.append(labels)
+    assert total is not None, "by names at least one part"
     space = int(np.prod([len(labels) for labels in words], dtype=np.float64))
     if space <= 1 << 26:  # a table of all codes is cheaper than sorting the events
         seen = np.zeros(max(1, space), bool)
@@ -285,18 +289,40 @@ def _part(
     raise ConfigError(f"by must name what events are called by; got '{name}'. {nearest(name, known_names)}")
 
 
+def _opens(offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) whether each row is the first of its sequence."""
+    opens = np.zeros(int(offsets[-1]), bool)
+    opens[offsets[:-1][offsets[:-1] < offsets[1:]]] = True
+    return opens
+
+
+def _session_order(session: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The order in which each session of a user is one piece, or None where they are.
+
+    Sessions of one user may run side by side; only the users of whom that is true are sorted.
+    """
+    back = session[1:] < session[:-1]
+    back &= ~_opens(offsets)[1:]
+    if not back.any():
+        return None
+    lengths = np.diff(offsets)
+    user = np.repeat(np.arange(len(lengths)), lengths)
+    mixed = np.zeros(len(lengths), bool)
+    mixed[user[1:][back]] = True
+    order = np.arange(len(session))
+    rows = np.flatnonzero(mixed[user])
+    order[rows] = rows[np.lexsort((session[rows], user[rows]))]
+    return order
+
+
 def _session_opens(
-    session: NDArray[np.integer] | None,
-    row: NDArray[np.int64],
-    time_s: NDArray[np.float64],
-    config: SymbolConfig,
+    session: NDArray[np.integer] | None, time_s: NDArray[np.float64], config: SymbolConfig
 ) -> NDArray[np.bool_]:
     """Whether each row but the first begins a session of its user: another session, or a pause."""
     pause = np.diff(time_s) > config.session_gap_s
     if session is None:
         return pause
-    mine = np.asarray(session)[row]
-    return np.where((mine[1:] >= 0) & (mine[:-1] >= 0), mine[1:] != mine[:-1], pause)
+    return np.where((session[1:] >= 0) & (session[:-1] >= 0), session[1:] != session[:-1], pause)
 
 
 def _elements(

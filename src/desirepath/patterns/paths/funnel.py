@@ -244,40 +244,44 @@ def _ordered(
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
     n = len(offsets) - 1
     depth, place = np.zeros(n, np.int8), np.full((n, n_steps), -1, np.int32)
-    # chain[k] holds the rows of the chain of k + 1 steps that starts last; it is void while chain[k, 0] < 0.
-    chain = np.empty((n_steps, n_steps), np.int64)
+    # chain[k] holds the rows of the chain of k + 1 steps that starts last; it is void while begun[k] < 0.
+    chain, begun = np.empty((n_steps, n_steps), np.int64), np.empty(n_steps, np.int64)
     one = np.uint64(1)
     for s in range(n):
-        chain[:, 0] = -1
+        begun[:] = -1
         longest, opened = 0, False
         for i in range(offsets[s], offsets[s + 1]):
             mask = bits[symbol[i]]
             if breaks[symbol[i]]:
-                chain[:, 0] = -1
-                continue
+                begun[:] = -1
             if mask == 0:
                 continue
-            # Downwards, so that one event is not used for two steps.
-            for k in range(min(longest, n_steps - 1), 0, -1):
-                start = chain[k - 1, 0]
-                if (
-                    (mask >> np.uint64(k)) & one
-                    and start > chain[k, 0]
-                    and time_s[i] - time_s[start] <= window_s
-                ):
-                    chain[k, :k] = chain[k - 1, :k]
+            if mask > one:
+                # Downwards, so that one event is not used for two steps.
+                for k in range(min(longest, n_steps - 1), 0, -1):
+                    start = begun[k - 1]
+                    if not (mask >> np.uint64(k)) & one or start <= begun[k]:
+                        continue
+                    if time_s[i] - time_s[start] > window_s:
+                        continue
+                    begun[k] = start
+                    for step in range(k):
+                        chain[k, step] = chain[k - 1, step]
                     chain[k, k] = i
                     if k == longest:
                         longest = k + 1
-                        place[s, :longest] = (chain[k, :longest] - offsets[s]).astype(np.int32)
+                        for step in range(longest):
+                            place[s, step] = np.int32(chain[k, step] - offsets[s])
+                if longest == n_steps:
+                    break
             if mask & one and not (only_first and opened):
-                chain[0, 0] = i
+                chain[0, 0] = begun[0] = i
                 opened = True
                 if longest == 0:
                     longest = 1
                     place[s, 0] = np.int32(i - offsets[s])
-            if longest == n_steps:
-                break
+                    if n_steps == 1:
+                        break
         depth[s] = longest
     return depth, place
 

@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.paths.medians import group_medians
 from desirepath.patterns.paths.selection import check_ordered
-from desirepath.patterns.paths.transitions import middle
 
 KINDS = ("repeat", "cycle")
 
@@ -37,9 +37,11 @@ def loops(database: SequenceDatabase) -> pl.DataFrame:
     """
     check_ordered(database)
     n = database.n_symbols
-    count, inside, steps, longest, mean_s, median_s = _loops(
+    count, inside, steps, longest, which, length_s = _loops(
         database.offsets, database.symbol_ix, database.time_s, n
     )  # fmt: skip
+    total_s = np.bincount(which, weights=length_s, minlength=2 * n)
+    median_s = group_medians(which, length_s, 2 * n)
     kind, symbol = np.divmod(np.flatnonzero(count), n)
     found = count > 0
     return pl.DataFrame(
@@ -52,7 +54,7 @@ def loops(database: SequenceDatabase) -> pl.DataFrame:
             "events": steps[found],
             "mean_events": steps[found] / count[found],
             "longest": longest[found],
-            "mean_s": mean_s[found],
+            "mean_s": total_s[found] / count[found],
             "median_s": median_s[found],
         }
     ).sort("count", "symbol", "kind", descending=[True, False, False])
@@ -66,10 +68,13 @@ def _loops(
     NDArray[np.int64],
     NDArray[np.int64],
     NDArray[np.int64],
-    NDArray[np.float64],
+    NDArray[np.int32],
     NDArray[np.float64],
 ]:
-    """Count, sequences, steps, longest, mean and median seconds: repeats in 0..n-1, cycles in n..2n-1."""
+    """Count, sequences, steps and longest of repeats (0..n-1) and cycles (n..2n-1).
+
+    And of every loop which of these it is, and its seconds.
+    """
     count, inside = np.zeros(2 * n, np.int64), np.zeros(2 * n, np.int64)
     steps, longest = np.zeros(2 * n, np.int64), np.zeros(2 * n, np.int64)
     touched = np.full(2 * n, -1, np.int64)
@@ -101,16 +106,4 @@ def _loops(
                     total += 1
             latest[here], holder[here] = stop - 1, s
             i = stop
-    end = np.zeros(2 * n + 1, np.int64)
-    for slot in range(2 * n):
-        end[slot + 1] = end[slot] + count[slot]
-    cursor, ordered = end[:-1].copy(), np.empty(total)
-    for j in range(total):
-        ordered[cursor[which[j]]] = length_s[j]
-        cursor[which[j]] += 1
-    mean, median = np.full(2 * n, np.nan), np.full(2 * n, np.nan)
-    for slot in range(2 * n):
-        if count[slot]:
-            mine = ordered[end[slot] : end[slot + 1]]
-            mean[slot], median[slot] = mine.mean(), middle(mine)
-    return count, inside, steps, longest, mean, median
+    return count, inside, steps, longest, which[:total], length_s[:total]

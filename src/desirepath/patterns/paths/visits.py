@@ -31,34 +31,36 @@ def visits(database: SequenceDatabase, gap_s: float = 1800.0) -> pl.DataFrame:
 
     Cost: one pass over the events, then a few over the visits.
     """
-    first, sequence = _cuts(database, gap_s)
+    first, sequence, number = _cuts(database, gap_s)
     last = np.append(first[1:], database.n_events) - 1
     time_s, symbol = database.time_s, database.symbol_ix
-    fresh = np.ones(len(first), bool)
-    fresh[1:] = sequence[1:] != sequence[:-1]
-    opening = np.maximum.accumulate(np.where(fresh, np.arange(len(first)), 0))
-    pause = np.full(len(first), np.nan)
-    pause[1:] = time_s[first[1:]] - time_s[last[:-1]]
-    pause[fresh] = np.nan
     begun, ended = time_s[first], time_s[last]
+    pause = np.full(len(first), np.nan)
+    pause[1:] = begun[1:] - ended[:-1]
+    pause[number == 0] = np.nan
+    names = database.symbols.ids
     return pl.DataFrame(
         {
-            USER: database.users.ids.gather(database.user_ix[sequence]),
-            "visit": (np.arange(len(first)) - opening).astype(np.int32),
+            USER: database.users.ids.gather(_places(database.user_ix[sequence])),
+            "visit": number,
             "start": _moments(begun),
             "end": _moments(ended),
             "n_events": (last - first + 1).astype(np.int32),
             "length_s": ended - begun,
             "pause_s": pl.Series(pause, nan_to_null=True),
-            "first": database.symbols.ids.gather(symbol[first]),
-            "last": database.symbols.ids.gather(symbol[last]),
+            "first": names.gather(_places(symbol[first])),
+            "last": names.gather(_places(symbol[last])),
         }
     )
 
 
+def _places(index: NDArray[np.int32]) -> pl.Series:
+    return pl.Series(index.view(np.uint32))  # the type that polars gathers by
+
+
 def cut_visits(database: SequenceDatabase, gap_s: float = 1800.0) -> SequenceDatabase:
     """The same events with a sequence a visit; sequences without events are gone."""
-    first, sequence = _cuts(database, gap_s)
+    first, sequence, _ = _cuts(database, gap_s)
     return SequenceDatabase(
         offsets=np.append(first, database.n_events),
         symbol_ix=database.symbol_ix,
@@ -70,12 +72,14 @@ def cut_visits(database: SequenceDatabase, gap_s: float = 1800.0) -> SequenceDat
     )
 
 
-def _cuts(database: SequenceDatabase, gap_s: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cuts(
+    database: SequenceDatabase, gap_s: float
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     if not gap_s > 0:
         raise ConfigError(f"gap_s must be above 0 seconds; got {gap_s}.")
     check_ordered(database)
-    first, sequence = _visit_starts(database.offsets, database.time_s, float(gap_s))
-    return first, sequence
+    first, sequence, number = _visit_starts(database.offsets, database.time_s, float(gap_s))
+    return first, sequence, number
 
 
 def _moments(time_s: NDArray[np.float64]) -> pl.Series:
@@ -85,18 +89,18 @@ def _moments(time_s: NDArray[np.float64]) -> pl.Series:
 @numba.njit(nogil=True, cache=True)
 def _visit_starts(
     offsets: NDArray[np.int64], time_s: NDArray[np.float64], gap_s: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(M,) the first row of each visit, and its sequence."""
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """(M,) the first row of each visit, its sequence, and its number in it."""
+    # Room for a visit an event; pages that are never written take no memory.
+    first = np.empty(offsets[-1], np.int64)
+    sequence, number = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
     n = 0
     for s in range(len(offsets) - 1):
-        n += offsets[s] < offsets[s + 1]
-        for i in range(offsets[s] + 1, offsets[s + 1]):
-            n += time_s[i] - time_s[i - 1] > gap_s
-    first, sequence = np.empty(n, np.int64), np.empty(n, np.int64)
-    n = 0
-    for s in range(len(offsets) - 1):
+        before, visit = -np.inf, 0
         for i in range(offsets[s], offsets[s + 1]):
-            if i == offsets[s] or time_s[i] - time_s[i - 1] > gap_s:
-                first[n], sequence[n] = i, s
+            if time_s[i] - before > gap_s:
+                first[n], sequence[n], number[n] = i, s, visit
                 n += 1
-    return first, sequence
+                visit += 1
+            before = time_s[i]
+    return first[:n].copy(), sequence[:n].copy(), number[:n].copy()
