@@ -15,6 +15,7 @@ import polars as pl
 from desirepath.errors import DataError
 from desirepath.features.rhythm import RhythmConfig
 from desirepath.features.sessions import SessionConfig
+from desirepath.report.behaviour import BehaviourData
 from desirepath.schema import ITEM, REQUIRED, USER
 
 
@@ -51,6 +52,8 @@ class ReportData:
     """Whose clock hours and weekdays are read on."""
     sessions: SessionConfig = field(default_factory=SessionConfig)
     """What ends a session."""
+    behaviour: BehaviourData | None = None
+    """Paths, patterns, contrasts, rules, cohorts and segments; None where nothing was mined."""
 
     def __post_init__(self) -> None:
         known = self.events.collect_schema().names()
