@@ -7,7 +7,7 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -77,11 +77,13 @@ def traits(
     as_of: datetime,
     users: pl.LazyFrame | pl.DataFrame | None,
     rows: pl.DataFrame,
+    like: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Iterator[tuple[str, tuple[str, ...], sp.csr_array]]:
     """Name, values and a sparse matrix of who bears each, for every trait.
 
     A trait is a text column of the users' table with few values, and the commonest device and country
-    of a user's events before `as_of` (ties by name). `rows` gives the row of each user.
+    of a user's events before `as_of` (ties by name). `rows` gives the row of each user;
+    `like` the values of each trait where they are known already.
     """
     log = before(events, as_of)
     known = log.collect_schema().names()
@@ -99,8 +101,9 @@ def traits(
                 tables[name] = table.select(USER, name).unique(USER, keep="first", maintain_order=True)
     for name, table in tables.items():
         cells = table.drop_nulls().join(rows, on=USER)
+        known_values = (like or {}).get(f"trait:{name}")
         common = cells.group_by(name).len().sort("len", name, descending=[True, False]).head(MAX_TRAITS)
-        values = tuple(common.get_column(name).to_list())
+        values = known_values or tuple(common.get_column(name).to_list())
         if len(values) < 2:
             continue
         placed = cells.join(pl.DataFrame({name: values}).with_row_index("column"), on=name)

@@ -34,11 +34,12 @@ LEVEL_WORDS = {
 def segment_names(
     marks: pl.DataFrame, n_segments: int, titles: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """One different name a segment, such as "kitchen & coffee · 05-08h · more purchase".
+    """One different name a segment, such as "kitchen & coffee · 05-08h · purchase ×1.6".
 
     Parts, strongest evidence first within each: interests (or items, by title), the hours with the
     greatest excess, weekends or workdays, actions, patterns, numbers. A part needs q < 0.01 and an
-    effect of at least 0.2 (0.5 for numbers, which differ between any two groups). A segment with none is "like the average".
+    effect of at least 0.2 (0.5 for numbers, which differ between any two groups). An action bears its
+    lift. A segment with none is "like the average".
     """
     usable = marks.filter(pl.col("q") < MAX_Q)
     names: list[str] = []
@@ -107,7 +108,7 @@ def _more(own: pl.DataFrame) -> list[str]:
     words = []
     for row in ranked.filter(pl.col("kind") == "action").iter_rows(named=True):
         if abs(row["effect"]) >= SMALL:
-            words.append(f"{'more' if row['effect'] > 0 else 'less'} {row['feature']}")
+            words.append(f"{row['feature']} ×{row['lift']:.1f}")
     held = ranked.filter((pl.col("kind") == "pattern") & (pl.col("effect") >= SMALL)).head(1)
     words += held.get_column("feature").to_list()
     for row in ranked.filter(pl.col("kind").is_in(["level", "age", "value"])).iter_rows(named=True):

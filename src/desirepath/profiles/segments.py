@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -238,7 +238,7 @@ def _table(members: pl.DataFrame, points: NDArray[np.float32], names: tuple[str,
         typical = users.gather(own[np.argsort(away, kind="stable")[:N_TYPICAL]]).to_list()
         name = names[number] if number >= 0 else UNASSIGNED
         rows.append((number, name, len(own), len(own) / len(group), typical if number >= 0 else []))
-    schema = {
+    schema: dict[str, Any] = {
         "segment": pl.Int32,
         "name": pl.String,
         "n_users": pl.Int64,

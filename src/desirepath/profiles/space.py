@@ -98,7 +98,7 @@ class Space:
     @property
     def n_components(self) -> int:
         """D, the number of components kept."""
-        return self.components.shape[1]
+        return int(self.components.shape[1])
 
     @property
     def columns(self) -> Columns:
@@ -182,7 +182,7 @@ class Space:
         arrays = ("centre", "scale", "mean", "basis")
         scales = [
             BlockScale(
-                **{
+                **{  # type: ignore[arg-type]
                     name: np.array(value, np.float64) if name in arrays else value
                     for name, value in entry.items()
                     if name != "columns"
@@ -296,7 +296,7 @@ def _logs(x: Array) -> Array:
 
 def _laid(scale: BlockScale, block: Block, rows: NDArray[np.int64]) -> Array:
     """(rows, F') the block on the learned scale; what is unknown of a user stands at the centre."""
-    unknown: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+    unknown: Any = np.zeros(len(rows), np.bool_)
     if scale.kind == "number":
         z = (_logs(np.asarray(block.values[rows], np.float64)) - scale.mean) / scale.scale
         x = np.clip(np.nan_to_num(z, nan=0.0), -CLIP, CLIP)

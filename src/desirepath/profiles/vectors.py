@@ -197,7 +197,7 @@ def user_vectors(
         blocks.append(_handed(beside.patterns, rows, "pattern"))
     if beside.embeddings is not None:
         blocks.append(_handed(beside.embeddings, rows, "embedding"))
-    for name, names, values in traits(events, as_of, beside.users, rows):
+    for name, names, values in traits(events, as_of, beside.users, rows, like):
         blocks.append(Block(name=name, kind="presence", columns=names, values=values))
     return UserVectors(as_of=as_of, users=users, blocks=tuple(blocks), table=table)
 
