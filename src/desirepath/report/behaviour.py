@@ -15,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from desirepath.errors import ConfigError, DataError, ShapeError, nearest
+from desirepath.report.theme import many
 
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "links": ("step", "source", "target", "count"),
@@ -31,9 +32,11 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "members": ("segment", "x", "y"),
     "marks": ("segment", "kind", "feature", "value", "others", "effect", "q"),
     "moves": ("from", "to", "n_users"),
-    "activity": ("name", "n_users"),
+    "classes": ("activity_class", "n_users"),
 }
 """Columns that each table must have."""
+OF_USERS: Final = ("retention", "segments", "members", "marks", "moves", "classes")
+"""Tables that count users and know no names of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +115,9 @@ class BehaviourData:
     (moment_from, moment_to) the last pair is drawn."""
     is_stable: bool | None = None
     """Whether resampling finds the segments again (`Segments.is_stable`); None where it was not tried."""
-    activity: pl.DataFrame | None = None
-    """Activity classes in their order: name (such as "new" or "cooling"), n_users; meaning (a sentence)
-    where it is."""
+    classes: pl.DataFrame | None = None
+    """Users by activity class and RFM class (`classes.class_sizes`): activity_class, n_users; rfm_class
+    where it is. Rows of one class are summed."""
     ground: Ground = field(default_factory=Ground)
     """What all parts rest on, but for those of `grounds`."""
     grounds: Mapping[str, Ground] = field(default_factory=dict)
@@ -149,3 +152,29 @@ class BehaviourData:
         table = getattr(self, part)
         marked = table is not None and "is_partial" in table.columns and bool(table["is_partial"].any())
         return marked or bool(self.ground_of(part).stopped_by)
+
+    def basis(self, part: str) -> str:
+        """The sentences below a figure of this part: what an event and a sequence are, and what was asked."""
+        ground = self.ground_of(part)
+        users = f" of {many(ground.n_users, 'user')}" if ground.n_users else ""
+        said = []
+        if part in OF_USERS:
+            said += [f"Counts{users}."] if users else []
+        else:
+            if ground.n_sequences and ground.sequence != "user":
+                read = f"{many(ground.n_sequences, ground.sequence)}{users} were read"
+            else:
+                read = f"All events of one {ground.sequence} make a sequence"
+                read += f"; {many(ground.n_sequences, 'sequence')} were read" if ground.n_sequences else ""
+            said.append(f"An event is called by {ground.event}. {read}.")
+        if ground.min_support and part in ("patterns", "contrast", "rules"):
+            said.append(f"Asked for: held by {many(ground.min_support, 'sequence')} or more.")
+        said += [ground.more] if ground.more else []
+        if self.is_partial(part):
+            why = f" ({ground.stopped_by})" if ground.stopped_by else ""
+            said.append(f"Partial: the search ended early{why}, so that something is missing.")
+        return " ".join(said)
+
+    def title(self, part: str, words: str) -> str:
+        """A title, marked where the part's table is not complete."""
+        return f"{words} (partial)" if self.is_partial(part) else words

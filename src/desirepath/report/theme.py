@@ -106,6 +106,16 @@ def plain(text: object, limit: int = 48) -> str:
     return html.escape(cut, quote=False)
 
 
+def tint(colour: str, opacity: float) -> str:
+    """A colour of six hexadecimal digits, seen through.
+
+    >>> tint("#3f7fc4", 0.4)
+    'rgba(63,127,196,0.4)'
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
 def share(part: float, whole: float) -> str:
     """A share in per cent with sensible digits.
 
