@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from desirepath.patterns.constraints import ConstraintConfig
+from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.found import TOGETHER, Patterns
+from desirepath.sequences import Vocabulary
 
 Pattern = tuple[tuple[str, ...], ...]
 Log = list[list[tuple[tuple[str, ...], float]]]
@@ -134,3 +139,43 @@ def constrained_patterns(
             for large, m in found.items()
         )
     }
+
+
+def as_database(log: Log) -> SequenceDatabase:
+    """The log as miners read it; single events unless one element holds several."""
+    sets = any(len(names) > 1 for sequence in log for names, _ in sequence)
+    return SequenceDatabase.from_lists(
+        [[names if sets else names[0] for names, _ in sequence] for sequence in log],
+        time_s=[[t for _, t in sequence] for sequence in log],
+    )
+
+
+def spelled(patterns: Patterns) -> dict[Pattern, int]:
+    """Support of every pattern of an answer, each of which must come once."""
+    frame = patterns.to_frame()
+    found = [
+        (tuple(tuple(sorted(element.split(TOGETHER))) for element in pattern), support)
+        for pattern, support in frame.select("pattern", "support").rows()
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def read_spmf(path: Path) -> SequenceDatabase:
+    """One sequence a line, items separated by spaces; times count 0, 1, 2..."""
+    lines = pl.Series(path.read_text().split("\n")).str.strip_chars()
+    items = lines.filter(lines != "").str.split(" ")
+    lengths = items.list.len().to_numpy().astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    flat = items.explode()
+    symbols = Vocabulary([], reserved=0).extended(flat)
+    n = len(lengths)
+    return SequenceDatabase(
+        offsets=offsets,
+        symbol_ix=symbols.encode(flat).astype(np.int32),
+        time_s=(np.arange(len(flat)) - np.repeat(offsets[:-1], lengths)).astype(np.float64),
+        symbols=symbols,
+        user_ix=np.arange(n, dtype=np.int32),
+        users=Vocabulary([str(i) for i in range(n)], reserved=0),
+        row=np.arange(len(flat), dtype=np.int64),
+    )

@@ -6,6 +6,8 @@ It finds matches exactly as the miners count them; its rows point into the `Sequ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import polars as pl
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.constrained import prepare
-from desirepath.patterns.constraints import ConstraintConfig, check_database
+from desirepath.patterns.constraints import ConstraintConfig, check_database, named, windows
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.found import Patterns, PrefixTree
 from desirepath.patterns.matrix import occurrence_only
 from desirepath.patterns.projection import HI, LO, SYMBOL, TOGETHER, TOP
+from desirepath.patterns.rules import RuleConfig
 from desirepath.patterns.spelling import Spelled, tree_of
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -208,3 +211,100 @@ def _trace(
             n_reached[:] = 0
             pointer[:] = -1
     return found[:n_found], ordinal[:n_found]
+
+
+def match_rule(
+    database: SequenceDatabase,
+    antecedent: Sequence[str],
+    consequent: Sequence[str],
+    config: RuleConfig | None = None,
+) -> pl.DataFrame:
+    """Who bears a rule, and in which events.
+
+    In each sequence the first end of the antecedent is taken that the whole consequent follows, in the
+    window if the configuration has one: for the antecedent the latest events up to there, for the
+    consequent the first ones after. That is the time that `rules` takes the median of.
+
+    Returns:
+        One row a sequence that bears the rule: user_id, sequence, antecedent_rows and consequent_rows (of
+        the `Sequences`, in the order of the names given), start_time, end_time, gap_s (from the end of the
+        antecedent to the first of the consequent).
+
+    Cost: one pass over the events.
+
+    Raises:
+        ConfigError: a name never occurs, or stands on both sides.
+    """
+    check_database(database)
+    sides = [named(database.symbols, tuple(names), "A rule") for names in (antecedent, consequent)]
+    if not (len(sides[0]) and len(sides[1])) or len(np.unique(np.concatenate(sides))) < sum(map(len, sides)):
+        raise ConfigError(
+            f"A rule must have distinct names on both sides; got {list(antecedent)} and {list(consequent)}."
+        )
+    time_s = np.asarray(database.time_s, dtype=np.float64)
+    reach = windows(database.offsets, database.element, time_s, (config or RuleConfig()).limits)
+    side = np.zeros(database.n_symbols, np.int32)
+    for sign, symbols in zip((1, -1), sides, strict=True):
+        side[symbols] = sign * np.arange(1, len(symbols) + 1)
+    found_RL = _follow(
+        database.offsets, side[database.symbol_ix], reach.together, reach.top, len(sides[0]), len(sides[1])
+    )
+    sequence = np.searchsorted(database.offsets, found_RL[:, 0], side="right") - 1
+    x_RL, y_RL = np.split(found_RL, [len(sides[0])], axis=1)
+    row = np.asarray(database.row)
+    done, begun = x_RL.max(axis=1, initial=0), y_RL.min(axis=1, initial=len(row))
+    moment = pl.Datetime("us", "UTC")
+    micros = np.rint(time_s * 1e6).astype(np.int64)
+    return pl.DataFrame(
+        {
+            "user_id": database.users.decode(database.user_ix[sequence]),
+            "sequence": sequence.astype(np.int64),
+            "antecedent_rows": pl.Series(row[x_RL]).arr.to_list(),
+            "consequent_rows": pl.Series(row[y_RL]).arr.to_list(),
+            "start_time": pl.Series(micros[x_RL.min(axis=1, initial=len(row) - 1)]).cast(moment),
+            "end_time": pl.Series(micros[y_RL.max(axis=1, initial=0)]).cast(moment),
+            "gap_s": time_s[np.minimum(begun, len(row) - 1)] - time_s[done],
+        }
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _follow(
+    offsets: NDArray[np.int64],
+    side: NDArray[np.int32],
+    together: NDArray[np.int32],
+    top: NDArray[np.int32],
+    n_x: int,
+    n_y: int,
+) -> NDArray[np.int64]:
+    """(R, n_x + n_y) rows of the antecedent and the consequent, for each sequence that bears the rule."""
+    found, n_found = np.empty((64, n_x + n_y), np.int64), 0
+    here = np.empty(n_x + n_y, np.int64)
+    for s in range(len(offsets) - 1):
+        here[:] = -1
+        tried = -1  # one past the last row that a window reached without success
+        for row in range(offsets[s], offsets[s + 1]):
+            if side[row] <= 0:
+                continue
+            here[side[row] - 1] = row
+            first = here[:n_x].min()
+            if first < 0 or top[first] <= tried:
+                continue
+            tried = top[first]
+            here[n_x:] = -1
+            missing = n_y
+            for later in range(together[row], top[first]):
+                if side[later] < 0 and here[n_x - side[later] - 1] < 0:
+                    here[n_x - side[later] - 1] = later
+                    missing -= 1
+                    if missing == 0:
+                        break
+            if missing == 0:
+                if n_found == len(found):
+                    more = np.empty((2 * n_found, n_x + n_y), np.int64)
+                    more[:n_found] = found
+                    found = more
+                found[n_found] = here
+                n_found += 1
+                break
+    return found[:n_found]

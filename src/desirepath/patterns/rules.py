@@ -249,7 +249,7 @@ def _table(
     held = _holders(ends, flat[side], log.owner[log.by_symbol], log.by_symbol_offsets)
     share_y = held / database.n_sequences
     confidence = found[:, 2] / np.maximum(1, found[:, 3])
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         conviction = np.where(confidence < 1, (1 - share_y) / (1 - confidence), np.inf)
     names = database.symbols.decode(symbols[flat])
 
