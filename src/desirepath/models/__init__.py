@@ -20,6 +20,7 @@ _BASELINES = {
     "popularity-7d": ("popularity", "RecentPopularity"),
     "repeat-last": ("repeat", "RepeatLast"),
     "markov": ("markov", "Markov"),
+    "markov-backoff": ("backoff", "MarkovBackoff"),
     "item-knn": ("neighbours", "ItemKnn"),
     "ease": ("ease", "Ease"),
     "als": ("factorisation", "Als"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 FREE = -1
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def place_of(keys: NDArray[np.int64], code: int) -> np.int64:
     """Where `code` lies in the table, or the free place where it belongs; codes are 0 or more."""
     mask = len(keys) - 1
