@@ -26,12 +26,15 @@ NODE, NEXT, STOP_AT, N_FOLLOW, FOLLOW, FRAME, COLUMN, FREE_LANES, FREE_NUMBERS =
 # first, 0 where there are no more.
 ROWS, SYMBOLS, CLASSES = range(3)
 
+LONGEST = 253
+"""Most events of a sequence in a frame: 0 says never, 255 that a pattern is not held."""
+
 
 class Arena(NamedTuple):
     """Memory of one thread, used as a stack."""
 
     lanes: NDArray[np.uint8]
-    """Columns, of 8 or 16 bits a number."""
+    """Columns."""
     numbers: NDArray[np.int64]
     """Frames, and lists of extensions: symbol and C supports each."""
 
@@ -190,23 +193,21 @@ def gather(arena, level, support, gauge, worker):  # type: ignore[no-untyped-def
         symbol = arena.numbers[level[FOLLOW] + i * stride]
         columns += (arena.numbers[old_places + symbol + 1] - arena.numbers[old_places + symbol]) // old_rows
     frame, top = level[FREE_NUMBERS], level[FREE_LANES]
-    room = frame + CLASSES + n_classes + 2 + 2 * n + rows
+    room = frame + CLASSES + n_classes + 2 + 2 * n + old_rows
     arena = roomier(arena, (top, frame), (top + columns * rows, room), gauge, worker)
     if gauge[STOP] != RUNNING:
         return arena
     lanes, numbers = arena
-    places, chosen = write_frame(numbers, frame, n, bounds)
+    places, moved = write_frame(numbers, frame, n, bounds)
     nowhere = lanes.dtype.type(-1)
-    for c in range(n_classes):  # the rows that hold the pattern, -1 as padding
-        to = chosen + numbers[frame + CLASSES + c]
+    lanes[top : top + rows] = nowhere
+    for c in range(n_classes):  # where the rows that hold the pattern go
+        to = numbers[frame + CLASSES + c]
         for row in range(numbers[old + CLASSES + c], numbers[old + CLASSES + c + 1]):
             if lanes[column + row] != nowhere:
-                numbers[to] = row
+                numbers[moved + row] = to
+                lanes[top + to] = lanes[column + row]
                 to += 1
-        numbers[to : chosen + numbers[frame + CLASSES + c + 1]] = -1
-    for i in range(rows):
-        row = numbers[chosen + i]
-        lanes[top + i] = lanes[column + row] if row >= 0 else nowhere
     at = top + rows
     for i in range(n):
         entry = level[FOLLOW] + i * stride
@@ -214,21 +215,23 @@ def gather(arena, level, support, gauge, worker):  # type: ignore[no-untyped-def
         numbers[entry], numbers[places + i] = i, at
         numbers[places + n + 1 + i] = numbers[old_places + old_k + 1 + symbol]
         for place in range(numbers[old_places + symbol], numbers[old_places + symbol + 1], old_rows):
-            if not _pick(lanes, numbers[chosen : chosen + rows], place, top, at):
+            lanes[at : at + rows] = 0
+            if not _pick(lanes, numbers[moved : moved + old_rows], place, column, at):
                 break
             at += rows
     numbers[places + n] = at
-    level[FRAME], level[COLUMN], level[FREE_LANES], level[FREE_NUMBERS] = frame, top, at, chosen
+    level[FRAME], level[COLUMN], level[FREE_LANES], level[FREE_NUMBERS] = frame, top, at, moved
     return arena
 
 
 @numba.njit(nogil=True, cache=True)
-def _pick(lanes: NDArray[np.uint8], chosen: NDArray[np.int64], place: int, column: int, out: int) -> bool:
-    """Copy a column of positions for the chosen rows, 0 where they are too early; whether any is not."""
+def _pick(lanes: NDArray[np.uint8], moved: NDArray[np.int64], place: int, column: int, out: int) -> bool:
+    """Copy the positions that are not too early to their new rows; whether there is any."""
     some = False
-    for i in range(len(chosen)):
-        value = lanes[place + chosen[i]] if chosen[i] >= 0 else lanes[column + i]
-        late = value >= lanes[column + i] and chosen[i] >= 0
-        lanes[out + i] = value if late else 0
-        some |= late
+    for at in range(0, len(moved), LANES):
+        if reaching(lanes, place + at, column + at):  # most symbols seldom come twice
+            some = True
+            for row in range(at, at + LANES):
+                if lanes[place + row] >= lanes[column + row]:
+                    lanes[out + moved[row]] = lanes[place + row]
     return some

@@ -18,6 +18,7 @@ from desirepath.patterns.dense import (
     FOLLOW,
     FREE_LANES,
     FREE_NUMBERS,
+    LONGEST,
     N_FOLLOW,
     NEXT,
     NODE,
@@ -107,9 +108,8 @@ def search(
         np.zeros(n_symbols, np.int64),
         np.ones(n_classes, np.int64),
     )
-    numbers = np.empty(1024, np.int64)
-    short, long = Arena(np.empty(4096, np.uint8), numbers), Arena(np.empty(64, np.uint16), numbers)
-    tree = _branch(source, entries, roots, share, rule, (scratch, short, long, tree), (gauge, worker))
+    arena = Arena(np.empty(4096, np.uint8), np.empty(1024, np.int64))
+    tree = _branch(source, entries, roots, share, rule, (scratch, arena, tree), (gauge, worker))
     n = tree.size[0]
     return tree.parent[:n].copy(), tree.symbol[:n].copy(), tree.support[: n * n_classes].copy()
 
@@ -117,7 +117,7 @@ def search(
 @numba.njit(nogil=True, cache=True)
 def _branch(source, entries, roots, share, rule, memory, report):  # type: ignore[no-untyped-def]
     """The tree with everything below these roots."""
-    scratch, short, long, tree = memory
+    scratch, arena, tree = memory
     gauge, worker = report
     support = np.zeros(len(rule.least), np.int64)
     # One level a wide node on the way down: its sequences, its children, and the next child.
@@ -151,7 +151,7 @@ def _branch(source, entries, roots, share, rule, memory, report):  # type: ignor
             last = k * (share[0] + 1) * (share[0] + 1) // (share[1] * share[1])
         node, rows = tree.size[0] - 1, scratch.bounds[len(scratch.bounds) - 1] - scratch.bounds[0]
         n_columns, longest = _columns(source, entries, scratch, k)
-        if not _is_dense(scratch, k, events, rows, n_columns) or longest > 65533:
+        if not _is_dense(scratch, k, events, rows, n_columns) or longest > LONGEST:
             held = 4 * events + 16 * k + 4 * rows + 8 * scratch.supports[scratch.chosen[:k]].sum()
             if not may_hold(gauge, worker, held):
                 break
@@ -160,14 +160,10 @@ def _branch(source, entries, roots, share, rule, memory, report):  # type: ignor
             if depth == len(nodes):
                 nodes = taller(nodes)
             nodes[depth, 0], nodes[depth, 1], nodes[depth, 2], nodes[depth, 3] = node, first, last, held
-        elif longest <= 253:
-            short, level = _frame(source, entries, scratch, short, (k, n_columns, node), report)
-            level[NEXT], level[STOP_AT] = first, min(last, level[STOP_AT])
-            short, tree = dig(short, level, tree, rule, length, gauge, worker)
         else:
-            long, level = _frame(source, entries, scratch, long, (k, n_columns, node), report)
+            arena, level = _frame(source, entries, scratch, arena, (k, n_columns, node), report)
             level[NEXT], level[STOP_AT] = first, min(last, level[STOP_AT])
-            long, tree = dig(long, level, tree, rule, length, gauge, worker)
+            arena, tree = dig(arena, level, tree, rule, length, gauge, worker)
         for i in range(k):
             scratch.place[scratch.chosen[i]] = -1
             scratch.supports[scratch.chosen[i]] = 0
@@ -360,7 +356,7 @@ def _frame(source, entries, scratch, arena, size, report):  # type: ignore[no-un
         for i in range(scratch.bounds[c], scratch.bounds[c + 1]):
             row = numbers[CLASSES + c] + i - scratch.bounds[c]
             lanes[row] = 1
-            position = np.int64(lanes.dtype.type(-1)) - 2
+            position = LONGEST
             start, end = entries.start[i], source.end[entries.row[i]]
             for p in range(end - 1, start - 1, -1):
                 new = scratch.place[source.code[p] >> 1]
