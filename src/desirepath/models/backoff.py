@@ -94,13 +94,14 @@ class BackoffChain:
 
         Cost: a sort of the events for each order.
         """
-        offsets, symbol = np.asarray(offsets, np.int64), np.asarray(symbol_ix, np.int64)
-        if n_symbols < 1 or int(offsets[-1]) != len(symbol) or (len(symbol) and symbol.max() >= n_symbols):
+        bounds: NDArray[np.int64] = np.array(offsets, np.int64)
+        symbol: NDArray[np.int64] = np.array(symbol_ix, np.int64)
+        if n_symbols < 1 or int(bounds[-1]) != len(symbol) or (len(symbol) and symbol.max() >= n_symbols):
             raise ShapeError(
                 f"offsets must end at {len(symbol)} and symbols lie below n_symbols = {n_symbols}; offsets "
-                f"end at {int(offsets[-1])} and the largest symbol is {symbol.max(initial=-1)}."
+                f"end at {int(bounds[-1])} and the largest symbol is {symbol.max(initial=-1)}."
             )
-        place = np.arange(len(symbol)) - np.repeat(offsets[:-1], np.diff(offsets))
+        place = np.arange(len(symbol)) - np.repeat(bounds[:-1], np.diff(bounds))
         codes, ngrams = [], []
         # What each event stands after: number of its context of k symbols, -1 where it has fewer.
         context = np.zeros(len(symbol), np.int64)
@@ -115,7 +116,7 @@ class BackoffChain:
             pair, count = np.unique(context[rows] * n_symbols + symbol[rows], return_counts=True)
             ngrams.append((pair, count))
         if self.config.lower == "continuation":
-            ngrams = _continued(ngrams, codes, offsets, symbol, n_symbols)
+            ngrams = _continued(ngrams, codes, bounds, symbol, n_symbols)
         self._levels = []
         self._base = None
         for k, (pair, count) in enumerate(ngrams):
