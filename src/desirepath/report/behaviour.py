@@ -66,7 +66,7 @@ class BehaviourData:
     Raises:
         DataError: a table lacks a column of `NEEDED`.
         ConfigError: `absent` or `grounds` names no part.
-        ShapeError: groups without their sizes.
+        ShapeError: a contrast from which the sizes of its groups cannot be told.
     """
 
     links: pl.DataFrame | None = None
@@ -94,7 +94,7 @@ class BehaviourData:
     groups: tuple[str, str] = ("a", "b")
     """Names of the two groups of `contrast`, such as ("buyers", "others")."""
     group_sizes: tuple[int, int] = (0, 0)
-    """Sequences of each group; needed with `contrast`."""
+    """Sequences of each group; told from the table's share_a and share_b where it has them."""
     rules: pl.DataFrame | None = None
     """Sequential rules (`rules`): antecedent and consequent (lists), support, confidence, lift;
     median_gap_s, is_partial where they are."""

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
+from desirepath.report.behaviour_part import behaviour_sections
 from desirepath.report.blocks import Notes, Plot, Section
 from desirepath.report.caution import cautions
 from desirepath.report.data import ReportData
@@ -72,6 +73,7 @@ def sections(data: ReportData, progress: Progress | None = None) -> list[Section
         ("Activity and popularity", lambda: spread_section(data, basis)),
         ("Rhythm of the week", lambda: rhythm_section(data, size, basis)),
         ("Sessions", lambda: visits_section(data, size, basis)),
+        *behaviour_sections(data),
         ("Models compared", lambda: comparison_section(data)),
         ("Training", lambda: training_section(data)),
         ("Probabilities", lambda: calibration_section(data)),
