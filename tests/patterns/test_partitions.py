@@ -93,7 +93,8 @@ def test_wrong_use_and_budgets_are_told():
         mine_partitioned([lambda: 3])
     with pytest.raises(ConfigError, match="contains must name"):
         mine_partitioned([log], MiningConfig(), ConstraintConfig(contains=("z",)))
-    found = mine_partitioned([log, log], MiningConfig(min_support=2, max_patterns=5))
+    near = ConstraintConfig(max_gap=3)
+    found = mine_partitioned([log, log], MiningConfig(min_support=2, max_patterns=5), near)
     assert "part 0: stopped by max_patterns" in found.stopped_by
     assert set(found.support.tolist()) == {6}
 

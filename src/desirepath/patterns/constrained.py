@@ -23,7 +23,7 @@ from desirepath.patterns.frequent import ANY_LENGTH, MiningConfig, least_count
 from desirepath.patterns.gauge import new_gauge
 from desirepath.patterns.growth import ANSWER, JOINED, grow
 from desirepath.patterns.lattice import Asked, answers_among, closed_among, scaffold_of
-from desirepath.patterns.projection import kept_rows, supports
+from desirepath.patterns.projection import by_symbol, kept_rows, supports
 
 BUNDLES_A_THREAD = 8
 """How many shares of the first symbols each thread gets, so that none ends long after the others."""
@@ -156,20 +156,14 @@ def prepare(
         position=row.astype(np.int32),
     )
     owner = np.repeat(np.arange(database.n_sequences, dtype=np.int32), np.diff(offsets))
-    by_symbol = np.argsort(symbol, kind="stable").astype(np.int32)
     has_sets = bool((limits.together > np.arange(1, len(row) + 1)).any())
     first_only = not (all_ends or has_sets or constraints.bounds_gap or constraints.bounds_span)
-    if first_only and len(by_symbol):
-        s, o = symbol[by_symbol], owner[by_symbol]
-        opens = np.ones(len(s), bool)
-        opens[1:] = (s[1:] != s[:-1]) | (o[1:] != o[:-1])
-        by_symbol = by_symbol[opens]
-    sizes = np.bincount(symbol[by_symbol], minlength=len(chosen))
+    first_rows, first_offsets = by_symbol(symbol, owner, len(chosen), first_only)
     return Prepared(
         rows=np.stack([symbol, owner, limits.lo, limits.hi, limits.top, limits.together]),
         symbols=chosen.astype(np.int32),
-        first_rows=by_symbol,
-        first_offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
+        first_rows=first_rows,
+        first_offsets=first_offsets,
         offsets=offsets,
         row=row,
         asked=asked.of_symbols(chosen),

@@ -75,14 +75,11 @@ def match(
         tree, nodes = tree_of(database.symbols, [pattern])
         return _frame(database, *_traced(database, tree, int(nodes[0]), constraints, every))
     tree, nodes = tree_of(database.symbols, pattern)
-    names = pattern.names()
-    tables = [
-        _frame(database, *_traced(database, tree, int(node), constraints, every)).insert_column(
-            0, pl.Series("pattern", [names[i]], dtype=pl.List(pl.String)).new_from_index(0, 1)
-        )
-        for i, node in enumerate(nodes)
-    ]
-    return pl.concat(tables) if tables else pl.DataFrame(schema={"pattern": pl.List(pl.String), **SCHEMA})
+    tables = [_frame(database, *_traced(database, tree, int(node), constraints, every)) for node in nodes]
+    if not tables:
+        return pl.DataFrame(schema={"pattern": pl.List(pl.String), **SCHEMA})
+    which = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    return pl.concat(tables).insert_column(0, pattern.names().gather(which).alias("pattern"))
 
 
 def _traced(

@@ -200,3 +200,25 @@ def supports(
                 last[symbol[row]] = s
                 support[symbol[row]] += 1
     return support
+
+
+@numba.njit(nogil=True, cache=True)
+def by_symbol(
+    symbol: NDArray[np.int32], owner: NDArray[np.int32], n_symbols: int, first_only: bool
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows symbol by symbol, ascending, and where each symbol's begin; the first of each owner, or all."""
+    last = np.full(n_symbols, -1, np.int64)
+    offsets = np.zeros(n_symbols + 1, np.int64)
+    for row in range(len(symbol)):
+        if not first_only or last[symbol[row]] != owner[row]:
+            last[symbol[row]] = owner[row]
+            offsets[symbol[row] + 1] += 1
+    offsets = np.cumsum(offsets)
+    place, rows = offsets[:-1].copy(), np.empty(offsets[-1], np.int32)
+    last[:] = -1
+    for row in range(len(symbol)):
+        if not first_only or last[symbol[row]] != owner[row]:
+            last[symbol[row]] = owner[row]
+            rows[place[symbol[row]]] = row
+            place[symbol[row]] += 1
+    return rows, offsets

@@ -21,7 +21,7 @@ from desirepath.patterns.constraints import ConstraintConfig, check_database, wi
 from desirepath.patterns.database import SequenceDatabase, check_nonempty
 from desirepath.patterns.frequent import ANY_LENGTH, check_support, least_count
 from desirepath.patterns.gauge import new_gauge
-from desirepath.patterns.projection import supports
+from desirepath.patterns.projection import by_symbol, supports
 from desirepath.patterns.rulegrowth import RuleRows, antecedents
 
 BUNDLES_A_THREAD = 8
@@ -183,8 +183,7 @@ def _rows(
         # The first time of each symbol completes X soonest, the last is there after any X if one is.
         first, last = _edges(offsets, symbol, len(symbols))
     x_row = np.flatnonzero(first).astype(np.int32)
-    order = np.argsort(symbol[x_row], kind="stable")
-    sizes = np.bincount(symbol[x_row], minlength=len(symbols))
+    rows_of, begins = by_symbol(symbol[x_row], owner[x_row], len(symbols), False)
     earlier = np.concatenate([np.zeros(1, np.int64), np.cumsum(last)])
     log = RuleRows(
         symbol=symbol,
@@ -192,8 +191,8 @@ def _rows(
         time_s=time_s,
         together=reach.together,
         offsets=offsets,
-        by_symbol=x_row[order],
-        by_symbol_offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
+        by_symbol=x_row[rows_of],
+        by_symbol_offsets=begins,
         x_row=x_row,
         x_offsets=np.searchsorted(x_row, offsets).astype(np.int64),
         y_symbol=symbol[last],
