@@ -73,14 +73,14 @@ def classify(features: pl.DataFrame, config: ClassConfig | None = None) -> pl.Da
     Activity: lost when the last event is `lost_days` old or older; else cooling when `cooling_days` or
     older; else new when the first event is younger than `new_days`; else active.
 
-    RFM, from the scores R and F of `features.rfm` (quintiles, 5 best): champions R >= 4, F >= 4;
-    loyal R = 3, F >= 4; promising R >= 4, F <= 3; occasional R = 3, F <= 3; at risk R <= 2, F >= 3;
-    hibernating R <= 2, F <= 2. Every pair of scores falls into exactly one. Value has its score and no part in the class.
+    RFM, from the scores R and F of `features.rfm` (quintiles, 5 best): champions R >= 4, F >= 4; loyal
+    R = 3, F >= 4; promising R >= 4, F <= 3; occasional R = 3, F <= 3; at risk R <= 2, F >= 3; hibernating
+    R <= 2, F <= 2. Every pair of scores falls into exactly one. Value has its score and no part in it.
 
     >>> table = pl.DataFrame({"user_id": ["a", "b"], "recency_days": [1.0, 40.0],
     ...                       "tenure_days": [3.0, 90.0], "n_events": [9, 2]})
     >>> classify(table).select("activity_class", "rfm_class").rows()
-    [('new', 'champions'), ('lost', 'at risk')]
+    [('new', 'champions'), ('lost', 'occasional')]
     """
     config = config or ClassConfig()
     require(features.lazy(), "recency_days", "tenure_days", "n_events")

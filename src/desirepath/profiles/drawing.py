@@ -141,7 +141,8 @@ def _counted(actions: dict[str, int]) -> str:
 
 
 def _contexts(console: Console, table: pl.DataFrame) -> None:
-    for (kind,), rows in table.group_by("kind", maintain_order=True):
+    for kind in table.get_column("kind").unique(maintain_order=True).to_list():
+        rows = table.filter(pl.col("kind") == kind)
         words = [f"{v} {share:.0%}" for v, share in rows.select("value", "share").iter_rows()]
         _line(console, str(kind), ", ".join(words))
 
@@ -183,4 +184,6 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(entry) for entry in value)
     return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, datetime) else str(value)

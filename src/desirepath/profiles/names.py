@@ -61,9 +61,10 @@ def _parts(own: pl.DataFrame, every: pl.DataFrame, titles: Mapping[str, str]) ->
 
 
 def _liked(own: pl.DataFrame, titles: Mapping[str, str]) -> str:
+    # An item without a title is an id, which tells a reader nothing.
+    item = (pl.col("kind") == "item") & pl.col("feature").is_in(list(titles))
     tastes = own.filter(
-        (pl.col("kind").str.starts_with("interest:") | (pl.col("kind") == "item"))
-        & (pl.col("effect") >= SMALL)
+        (pl.col("kind").str.starts_with("interest:") | item) & (pl.col("effect") >= SMALL)
     ).sort("effect", "feature", descending=[True, False])
     if tastes.is_empty():
         return ""

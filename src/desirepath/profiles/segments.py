@@ -18,10 +18,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from desirepath.errors import ConfigError, DataError, nearest
+from desirepath.errors import ConfigError, DataError
 from desirepath.profiles.marks import marks
 from desirepath.profiles.names import segment_names
 from desirepath.profiles.partition import OUTLIER, Partition, PartitionConfig, part
+from desirepath.profiles.plain import close_id
 from desirepath.profiles.plane import umap_plane
 from desirepath.profiles.space import Space, SpaceConfig
 from desirepath.profiles.vectors import Columns, UserVectors
@@ -161,7 +162,7 @@ class Segments:
         users = self.members.get_column(USER)
         row = users.search_sorted(user_id) if len(users) else 0
         if row >= len(users) or users[row] != user_id:
-            raise DataError(f"No segment has the user '{user_id}'. {nearest(user_id, users.head(100_000))}")
+            raise DataError(f"No segment has the user '{user_id}'. {close_id(user_id, users)}")
         length = np.maximum(np.linalg.norm(self.coordinates, axis=1), 1e-12)
         alike = (self.coordinates @ self.coordinates[row]) / (length * length[row])
         alike[row] = -np.inf

@@ -115,7 +115,8 @@ class Space:
         weights, unit length, truncated SVD. Then each block is divided by the standard deviation of
         its first component, so that none rules by its number of columns, and multiplied by the part of
         that component which sampling cannot explain: 1 - E[noise] / lambda_1 with noise of
-        n / (4 (n + m)^2) a direction for shares of n events drawn by m.
+        n / (4 (n + m)^2) a direction for shares of n events drawn by m. A user who holds n presences is
+        drawn to the centre by n / (n + m), too.
 
         Source: the division is that of multiple factor analysis (Escofier and Pagès, Computational
         Statistics & Data Analysis 18, 1994); the square root that of Legendre and Gallagher, Oecologia
@@ -232,7 +233,7 @@ def _learn(block: Block, rows: NDArray[np.int64], config: SpaceConfig, seed: int
         "scale": none,
         "mean": none,
         "basis": none,
-        "smoothing": config.smoothing if block.kind == "share" else 0.0,
+        "smoothing": config.smoothing if block.kind in ("share", "presence") else 0.0,
         "reliability": 1.0,
         "factor": 1.0,
     }
@@ -312,8 +313,12 @@ def _laid(scale: BlockScale, block: Block, rows: NDArray[np.int64]) -> Array:
         unknown = n[:, 0] == 0
     elif scale.kind == "presence":
         weighted = _unit_rows(sp.csr_array(block.values)[rows], scale.scale)
+        held = np.diff(weighted.indptr)[:, None]
         x = np.asarray(weighted @ scale.basis)
-        unknown = np.diff(weighted.indptr) == 0
+        unknown = held[:, 0] == 0
+        if scale.centre.size:
+            # One thing held says little: such users are drawn to the centre, as shares are.
+            x = scale.centre + (x - scale.centre) * (held / np.maximum(held + scale.smoothing, 1e-9))
     else:
         raw = np.asarray(block.values[rows], np.float64)
         unknown = ~np.isfinite(raw).all(axis=1)

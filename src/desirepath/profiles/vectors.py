@@ -77,7 +77,7 @@ class Block:
     values: NDArray[np.float32] | sp.csr_array
     """(U, F); NaN where a number is unknown."""
     evidence: NDArray[np.float32] | None = None
-    """(U,) events behind the shares."""
+    """(U,) events, or for rhythms sittings, behind the shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,11 +295,12 @@ def _habit_blocks(table: pl.DataFrame) -> list[Block]:
     if len(actions) > 1:
         names = tuple(c.split(":", 1)[1] for c in actions)
         blocks.append(Block(name="action", kind="share", columns=names, values=shares, evidence=evidence))
-    for name, columns in (("hour", hours), ("weekday", days)):
+    # A hundred events of one sitting are one choice of a time: sittings, not events, are what tells a
+    # rhythm. Counting events would part people who came once by the weekday of that once.
+    for name, columns, sittings in (("hour", hours, "n_sessions"), ("weekday", days, "active_days")):
         values = table.select(columns).to_numpy().astype(np.float32)
-        blocks.append(
-            Block(name=name, kind="share", columns=tuple(columns), values=values, evidence=evidence)
-        )
+        times = table.get_column(sittings).to_numpy().astype(np.float32)
+        blocks.append(Block(name=name, kind="share", columns=tuple(columns), values=values, evidence=times))
     for name, wanted in (("level", LEVELS), ("age", AGES), ("value", ("value_sum", "value_mean"))):
         columns = [c for c in wanted if c in table.columns]
         if columns:
