@@ -72,9 +72,11 @@ def retention(database: SequenceDatabase, config: RetentionConfig | None = None)
     """
     config = config or RetentionConfig()
     check_ordered(database)
-    birth = symbol_mask(database, config.birth, "birth") if config.birth else None
-    back = symbol_mask(database, config.back, "back") if config.back else None
-    everything = np.ones(database.n_symbols, bool)
+    # Which symbols begin a user's time, and which count as being active.
+    marks = np.ones((2, database.n_symbols), bool)
+    for row, (names, role) in enumerate(((config.birth, "birth"), (config.back, "back"))):
+        if names:
+            marks[row] = symbol_mask(database, names, role)
     as_of_s = float(database.time_s.max()) if config.as_of_s is None else float(config.as_of_s)
     first_day, of_day, edges = _calendar(float(database.time_s.min()), as_of_s, config)
     # Sequences of one user are brought side by side, in whatever order the database has them.
@@ -85,12 +87,10 @@ def retention(database: SequenceDatabase, config: RetentionConfig | None = None)
         database.time_s,
         order,
         np.ascontiguousarray(database.user_ix[order]),
-        everything if birth is None else birth,
-        everything if back is None else back,
+        marks,
         of_day,
-        np.array([first_day, config.utc_offset_s, as_of_s]),
+        np.array([first_day, config.utc_offset_s, as_of_s, config.kind == "rolling"], np.float64),
         len(edges) - 1,
-        config.kind == "rolling",
     )
     if not size.any():
         raise ConfigError(
@@ -153,15 +153,14 @@ def _cohorts(
     time_s: NDArray[np.float64],
     order: NDArray[np.int64],
     owner: NDArray[np.int32],
-    birth: NDArray[np.bool_],
-    back: NDArray[np.bool_],
+    marks: NDArray[np.bool_],
     of_day: NDArray[np.int32],
     clock: NDArray[np.float64],
     n_periods: int,
-    rolling: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Users of each cohort, and of them those active so many periods later."""
-    first_day, offset_s, as_of_s = clock[0], clock[1], clock[2]
+    first_day, offset_s, as_of_s, rolling = clock[0], clock[1], clock[2], clock[3] > 0
+    birth, back = marks[0], marks[1]
     size, active = np.zeros(n_periods, np.int64), np.zeros((n_periods, n_periods), np.int64)
     seen = np.full(n_periods, -1, np.int64)
     start = 0
