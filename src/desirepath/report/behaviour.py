@@ -25,18 +25,23 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "steps": ("step", "symbol", "count"),
     "top_paths": ("path", "count", "share"),
     "patterns": ("pattern", "support"),
-    "contrast": ("pattern", "support_a", "support_b", "q"),
+    "contrast": (
+        *("pattern", "class", "support", "share", "support_rest", "share_rest"),
+        *("odds_ratio", "odds_low", "odds_high", "q"),
+    ),
     "rules": ("antecedent", "consequent", "support", "confidence", "lift"),
     "retention": ("cohort", "period", "users", "active"),
     "segments": ("segment", "name", "n_users"),
     "members": ("segment", "x", "y"),
     "marks": ("segment", "kind", "feature", "value", "others", "effect", "q"),
     "moves": ("from", "to", "n_users"),
-    "classes": ("activity_class", "n_users"),
+    "activity": ("activity_class", "n_users"),
 }
 """Columns that each table must have."""
-OF_USERS: Final = ("retention", "segments", "members", "marks", "moves", "classes")
+OF_USERS: Final = ("retention", "segments", "members", "marks", "moves", "activity")
 """Tables that count users and know no names of events."""
+ALIKE: Final = {"drop_offs": "funnel", "members": "segments", "marks": "segments", "moves": "segments"}
+"""Parts that rest on what another rests on, unless they have a ground of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ class BehaviourData:
     Raises:
         DataError: a table lacks a column of `NEEDED`.
         ConfigError: `absent` or `grounds` names no part.
-        ShapeError: a contrast from which the sizes of its groups cannot be told.
+        ShapeError: groups and group_sizes of different lengths.
     """
 
     links: pl.DataFrame | None = None
@@ -88,13 +93,14 @@ class BehaviourData:
     """Frequent patterns (`Patterns.to_frame`): pattern (list), support; is_partial where it is. Shares
     are of `Ground.n_sequences`; where that is not known, of the column share."""
     contrast: pl.DataFrame | None = None
-    """Patterns that part two groups: pattern (list), support_a, support_b (sequences of each group), q
-    (p after Benjamini and Hochberg); log_odds with log_odds_low and log_odds_high (natural logarithm of
-    the odds ratio, a over b) are drawn where they are, else reckoned from the supports."""
-    groups: tuple[str, str] = ("a", "b")
-    """Names of the two groups of `contrast`, such as ("buyers", "others")."""
-    group_sizes: tuple[int, int] = (0, 0)
-    """Sequences of each group; told from the table's share_a and share_b where it has them."""
+    """Patterns that set groups apart (`contrast`): pattern (list), class (the group a row speaks of), support
+    and share in it, support_rest and share_rest outside it, odds_ratio with odds_low and odds_high, q;
+    is_partial where it is."""
+    groups: tuple[str, ...] = ()
+    """Names of the groups of `contrast`, such as ("buyers", "others"): of two, the first is drawn to the
+    right. Empty: those of its rows."""
+    group_sizes: tuple[int, ...] = ()
+    """Sequences of each of these groups, in the same order; empty where they are not known."""
     rules: pl.DataFrame | None = None
     """Sequential rules (`rules`): antecedent and consequent (lists), support, confidence, lift;
     median_gap_s, is_partial where they are."""
@@ -115,7 +121,7 @@ class BehaviourData:
     (moment_from, moment_to) the last pair is drawn."""
     is_stable: bool | None = None
     """Whether resampling finds the segments again (`Segments.is_stable`); None where it was not tried."""
-    classes: pl.DataFrame | None = None
+    activity: pl.DataFrame | None = None
     """Users by activity class and RFM class (`classes.class_sizes`): activity_class, n_users; rfm_class
     where it is. Rows of one class are summed."""
     ground: Ground = field(default_factory=Ground)
@@ -140,12 +146,16 @@ class BehaviourData:
                     f"absent and grounds must name parts of a report; '{name}' is none. "
                     f"{nearest(name, NEEDED)}"
                 )
-        if self.contrast is not None and min(self.group_sizes) < 1:
-            raise ShapeError(f"contrast needs group_sizes, two numbers of 1 or more; got {self.group_sizes}.")
+        if self.group_sizes and len(self.group_sizes) != len(self.groups):
+            raise ShapeError(
+                f"group_sizes must have a number for each of {len(self.groups)} groups; "
+                f"it has {len(self.group_sizes)}."
+            )
 
     def ground_of(self, part: str) -> Ground:
         """What this part rests on."""
-        return self.grounds.get(part, self.ground)
+        like = ALIKE.get(part, part)
+        return self.grounds.get(part) or self.grounds.get(like) or self.ground
 
     def is_partial(self, part: str) -> bool:
         """Whether a budget ended the search for this part's table early."""

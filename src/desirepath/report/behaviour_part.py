@@ -37,7 +37,7 @@ PARTS: Final[Mapping[str, tuple[tuple[str, Maker], ...]]] = {
     "Patterns": (("patterns", patterns_plot),),
     "What sets groups apart": (("contrast", contrast_plot),),
     "Rules": (("rules", rules_table), ("rules", rules_plot)),
-    "Coming back": (("retention", cohorts_plot), ("classes", classes_plot)),
+    "Coming back": (("retention", cohorts_plot), ("activity", classes_plot)),
     "Segments": (("segments", segments_table), ("members", map_plot), ("moves", moves_plot)),
 }
 """Sections in their order, and in each the tables with what is made of them."""
@@ -66,7 +66,7 @@ TITLES: Final = {
     "contrast": "What sets groups apart",
     "rules": "The most telling rules",
     "retention": "Who comes back",
-    "classes": "Who is new, active, cooling or lost",
+    "activity": "Who is new, active, cooling or lost",
     "segments": "The segments and what sets them apart",
     "members": "A map of users by what they do",
     "moves": "Who moved from one segment to another",

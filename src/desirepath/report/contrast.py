@@ -1,106 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What sets two groups apart: odds ratios of patterns with their intervals, shares and corrected p.
+"""What sets groups apart: odds ratios of patterns with their intervals, shares and corrected p.
 
-It draws a table of contrasts. Where the table bears no odds ratio it is reckoned from the supports.
+It draws a table of contrasts and tests nothing.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
 from desirepath.report.behaviour import BehaviourData
 from desirepath.report.blocks import Plot
+from desirepath.report.frequent import NEARLY, contains
 from desirepath.report.labels import Labels
 from desirepath.report.theme import COLOURS, QUIET, figure, many, plain, share
 
-MAX_SIDE = 8
-"""Patterns drawn for each of the two groups."""
+MAX_ROWS = 16
+"""Patterns drawn; of each group its part."""
+MOST_COMPARED = 150
 SURE = 0.05
-Z_95 = 1.959963984540054
 
 
 def contrast_plot(data: BehaviourData, labels: Labels) -> Plot:
-    """The patterns that part the two groups most."""
+    """The patterns that set the groups apart most."""
     assert data.contrast is not None
-    table = with_odds(data.contrast, data.group_sizes)
-    shown = parting(table)
+    groups = groups_in(data)
+    shown = parting(data.contrast, groups)
+    names = f"{groups[0]} and {groups[1]}" if len(groups) == 2 else f"{len(groups)} groups"
     return Plot(
         name="contrast",
-        title=data.title("contrast", f"What sets {data.groups[0]} apart from {data.groups[1]}"),
-        figure=odds_dots(shown, data.groups, labels),
-        reading=contrast_reading(table, shown, data, labels),
-        basis=data.basis("contrast")
-        + " q is the p of a test after Benjamini and Hochberg over the whole table; "
-        "what sets groups apart need not be what makes them.",
+        title=data.title("contrast", f"What sets apart {names}"),
+        figure=odds_dots(shown, groups, labels),
+        reading=contrast_reading(data.contrast, shown, labels),
+        basis=" ".join(
+            [
+                data.basis("contrast"),
+                *_sizes(data),
+                "q is the p of the test after Benjamini and Hochberg over all patterns; what sets groups "
+                "apart need not be what makes them.",
+            ]
+        ),
     )
 
 
-def with_odds(table: pl.DataFrame, sizes: tuple[int, int]) -> pl.DataFrame:
-    """The table with share_a, share_b, log_odds, log_odds_low and log_odds_high.
+def groups_in(data: BehaviourData) -> tuple[str, ...]:
+    """Names of the groups, as they were given or as the rows have them."""
+    assert data.contrast is not None
+    if data.groups:
+        return data.groups
+    named = [c.removeprefix("support:") for c in data.contrast.columns if c.startswith("support:")]
+    return tuple(named or data.contrast["class"].unique(maintain_order=True).to_list())
 
-    Sizes that are not known are told from the table's shares. The log odds ratio, where the table has none,
-    is that of counts with 0.5 added to each (Haldane 1956, Anscombe 1956), its 95% interval Woolf's (1955).
+
+def _sizes(data: BehaviourData) -> list[str]:
+    if not data.group_sizes:
+        return []
+    told = [f"{n:,} of {name}" for name, n in zip(data.groups, data.group_sizes, strict=True)]
+    return [f"Compared: {', '.join(told)}."]
+
+
+def parting(table: pl.DataFrame, groups: tuple[str, ...], limit: int = MAX_ROWS) -> pl.DataFrame:
+    """The rows that are drawn: of each group those whose odds ratio is surely the greatest.
+
+    Of rows with q below 0.05 (of all, where none is) those with the greatest lower end of the interval; a
+    pattern is left out where a longer one with a ratio nearly as great (19 in 20) contains it.
     """
-    a, b = (table[f"support_{side}"].cast(pl.Float64).to_numpy() for side in "ab")
-    n_a, n_b = (n or _size(table, side) for n, side in zip(sizes, "ab", strict=True))
-    cells = (a + 0.5, n_a - a + 0.5, b + 0.5, n_b - b + 0.5)
-    middle = np.log(cells[0] * cells[3] / (cells[1] * cells[2]))
-    half = Z_95 * np.sqrt(sum(1 / cell for cell in cells))
-    reckoned = {
-        "share_a": a / n_a,
-        "share_b": b / n_b,
-        "log_odds": middle,
-        "log_odds_low": middle - half,
-        "log_odds_high": middle + half,
-    }
-    lacking = "log_odds" not in table.columns
-    return table.with_columns(
-        pl.Series(name, values)
-        for name, values in reckoned.items()
-        if name not in table.columns or (lacking and name.startswith("log_odds"))
-    )
-
-
-def _size(table: pl.DataFrame, side: str) -> float:
-    """Sequences of a group, as its supports and shares have it; the largest support if all are 0."""
-    held = table.filter(pl.col(f"share_{side}") > 0)
-    support, whole = (held[f"{name}_{side}"] for name in ("support", "share"))
-    return float(round((support / whole).median())) if held.height else 1.0  # type: ignore[arg-type]
-
-
-def parting(table: pl.DataFrame, limit: int = MAX_SIDE) -> pl.DataFrame:
-    """The rows that are drawn: for each group those whose odds ratio is surely the farthest from 1.
-
-    Of rows with q below 0.05 (of all, where none is) the order is by the nearer end of the interval.
-    """
-    sure = table.filter(pl.col("q") < SURE)
+    sure = table.filter((pl.col("q") < SURE) & (pl.col("odds_ratio") > 1))
     chosen = sure if sure.height else table
-    nearer = pl.min_horizontal(pl.col("log_odds_low").abs(), pl.col("log_odds_high").abs())
-    ranked = chosen.sort(nearer, "q", descending=[True, False], maintain_order=True)
-    sides = [ranked.filter(pl.col("log_odds") > 0), ranked.filter(pl.col("log_odds") <= 0)]
-    return pl.concat(side.head(limit) for side in sides).sort(
-        "log_odds", descending=True, maintain_order=True
-    )
+    each = max(2, limit // max(1, len(groups)))
+    parts = []
+    for group in groups:
+        own = chosen.filter(pl.col("class") == group)
+        ranked = own.sort("odds_low", "q", descending=[True, False], maintain_order=True).head(MOST_COMPARED)
+        rows = ranked.select("pattern", "odds_low").rows()
+        kept = [
+            place
+            for place, (short, low) in enumerate(rows)
+            if not any(
+                len(long) > len(short) and lower >= NEARLY * low and contains(long, short)
+                for long, lower in rows
+            )
+        ]
+        parts.append(ranked[kept[:each]])
+    return pl.concat(parts)
 
 
-def odds_dots(table: pl.DataFrame, groups: tuple[str, str], labels: Labels) -> go.Figure:
-    """Dots of odds ratios with 95% intervals on a doubling axis; at the right both shares and q."""
-    rows = table.to_dicts()
+def odds_dots(table: pl.DataFrame, groups: tuple[str, ...], labels: Labels) -> go.Figure:
+    """Dots of odds ratios with their intervals on a doubling axis; at the right both shares and q.
+
+    Of two groups the first lies to the right of 1 and the second to the left; of more, each row stands for
+    its group against all others.
+    """
+    two = len(groups) == 2
+    rows = [
+        _turned(row) if two and row["class"] == groups[1] else row | {"of": row["class"]}
+        for row in table.to_dicts()
+    ]
+    rows.sort(key=lambda row: (groups.index(row["of"]) if not two else 0, -row["odds_ratio"]))
+    colour = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)}
     places = list(range(len(rows)))
-    ratio = [math.exp(row["log_odds"]) for row in rows]
-    low = [math.exp(row["log_odds_low"]) for row in rows]
-    high = [math.exp(row["log_odds_high"]) for row in rows]
-    first, second = (plain(name, 24) for name in groups)
-    made = figure(height=150 + 30 * max(1, len(rows)), margin={"r": 200, "t": 60, "l": 60, "b": 60})
+    ratio, low, high = ([row[name] for row in rows] for name in ("odds_ratio", "odds_low", "odds_high"))
+    made = figure(height=150 + 30 * max(1, len(rows)), margin={"r": 190, "t": 60, "l": 60, "b": 60})
     made.add_scatter(
         x=ratio,
         y=places,
         mode="markers",
-        marker={"size": 10, "color": [COLOURS[0] if r > 1 else COLOURS[1] for r in ratio]},
+        marker={"size": 10, "color": [colour[row["of"]] for row in rows]},
         error_x={
             "type": "data",
             "symmetric": False,
@@ -110,33 +118,11 @@ def odds_dots(table: pl.DataFrame, groups: tuple[str, str], labels: Labels) -> g
             "width": 5,
             "color": QUIET,
         },
-        customdata=[
-            f"{labels.hover(labels.path(row['pattern']))}<br>{first}: {row['support_a']:,} "
-            f"({share(row['share_a'], 1)})<br>{second}: {row['support_b']:,} ({share(row['share_b'], 1)})<br>"
-            f"odds ratio {r:.2f} [{a:.2f}, {h:.2f}], {_q(row['q'])}"
-            for row, r, a, h in zip(rows, ratio, low, high, strict=True)
-        ],
+        customdata=[_told(row, groups, labels) for row in rows],
         hovertemplate="%{customdata}<extra></extra>",
+        showlegend=False,
     )
-    for place, row in zip(places, rows, strict=True):
-        made.add_annotation(
-            x=1.01,
-            y=place,
-            xref="paper",
-            xanchor="left",
-            showarrow=False,
-            text=f"{share(row['share_a'], 1)} / {share(row['share_b'], 1)}   <sup>{_q(row['q'])}</sup>",
-            font={"size": 12},
-        )
-    made.add_annotation(
-        x=1.01, y=1, xref="paper", yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-        text=f"{plain(groups[0], 14)} / {plain(groups[1], 14)}", font={"size": 12, "color": QUIET},
-    )  # fmt: skip
-    for x, anchor, text in ((0.0, "left", f"← more of {second}"), (1.0, "right", f"more of {first} →")):
-        made.add_annotation(
-            x=x, y=1, xref="paper", yref="paper", xanchor=anchor, yanchor="bottom", showarrow=False,
-            text=text, font={"size": 12, "color": COLOURS[1] if anchor == "left" else COLOURS[0]},
-        )  # fmt: skip
+    _beside(made, rows, groups)
     made.add_vline(x=1, line={"color": QUIET, "width": 1, "dash": "dot"})
     made.update_yaxes(
         tickvals=places,
@@ -145,39 +131,98 @@ def odds_dots(table: pl.DataFrame, groups: tuple[str, str], labels: Labels) -> g
         showgrid=False,
         zeroline=False,
     )
-    edge = max([*high, *(1 / max(a, 1e-9) for a in low), 1.5])
-    powers = range(-12, 13) if edge < 64 else range(-12, 13, 2)
-    ticks = [2.0**p for p in powers]
+    least, most = min([*low, 1 / 1.5]), max([*high, 1.5])
+    doublings = math.log2(most / least)
+    step = max(1, math.ceil(doublings / 9))
+    ticks = [2.0**p for p in range(-step * 12, step * 12 + 1, step)]
     made.update_xaxes(
         type="log",
-        title_text="odds ratio with 95% interval (doubling scale)",
+        title_text="odds ratio with its interval (doubling scale)",
         tickvals=ticks,
         ticktext=[f"{t:g}" if t >= 1 else f"1/{1 / t:g}" for t in ticks],
-        range=[math.log10(min([*low, 1 / 1.5]) / 1.1), math.log10(max([*high, 1.5]) * 1.1)],
+        range=[math.log10(least / 1.1), math.log10(most * 1.1)],
     )
     return made
 
 
+def _turned(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that speaks of the second group, told of the first."""
+    return row | {
+        "support": row["support_rest"],
+        "share": row["share_rest"],
+        "support_rest": row["support"],
+        "share_rest": row["share"],
+        "odds_ratio": 1 / row["odds_ratio"],
+        "odds_low": 1 / row["odds_high"],
+        "odds_high": 1 / row["odds_low"],
+        "of": row["class"],
+    }
+
+
+def _told(row: dict[str, Any], groups: tuple[str, ...], labels: Labels) -> str:
+    first, rest = (plain(name, 30) for name in (groups if len(groups) == 2 else (row["of"], "all others")))
+    return (
+        f"{labels.hover(labels.path(row['pattern']))}<br>{first}: {row['support']:,} "
+        f"({share(row['share'], 1)})<br>{rest}: {row['support_rest']:,} ({share(row['share_rest'], 1)})<br>"
+        f"odds ratio {row['odds_ratio']:.3g} [{row['odds_low']:.3g}, {row['odds_high']:.3g}], {_q(row['q'])}"
+    )
+
+
+def _beside(made: go.Figure, rows: list[dict[str, Any]], groups: tuple[str, ...]) -> None:
+    """Shares and q at the right of each row, and whose side is which above."""
+    quiet = {"size": 12, "color": QUIET}
+    above = {"yref": "paper", "y": 1, "yanchor": "bottom", "xref": "paper", "showarrow": False}
+    for place, row in enumerate(rows):
+        made.add_annotation(
+            x=1.01,
+            y=place,
+            xref="paper",
+            xanchor="left",
+            showarrow=False,
+            text=f"{share(row['share'], 1)} / {share(row['share_rest'], 1)}   {_q(row['q'])}",
+            font={"size": 12},
+        )
+    if len(groups) == 2:
+        first, second = (plain(name, 24) for name in groups)
+        made.add_annotation(
+            x=1.01, xanchor="left", text=f"{first[:11]} / {second[:11]}   q", font=quiet, **above
+        )
+        for x, anchor, text, tone in (
+            (0.0, "left", f"← more of {second}", COLOURS[1]),
+            (1.0, "right", f"more of {first} →", COLOURS[0]),
+        ):
+            made.add_annotation(x=x, xanchor=anchor, text=text, font={"size": 12, "color": tone}, **above)
+        return
+    made.add_annotation(x=1.01, xanchor="left", text="group / all others   q", font=quiet, **above)
+    for place, group in enumerate(groups):
+        made.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={"size": 10, "color": COLOURS[place % len(COLOURS)]},
+            name=plain(group, 30),
+        )
+    made.update_layout(showlegend=True, legend={"y": 1.06})
+
+
 def _q(q: float | None) -> str:
     if q is None or q != q:
-        return "q unknown"
+        return "not tested"
     return f"q = {q:.2g}" if q >= 0.001 else "q < 0.001"
 
 
-def contrast_reading(table: pl.DataFrame, shown: pl.DataFrame, data: BehaviourData, labels: Labels) -> str:
-    """One sentence: the pattern that parts the groups most, and how many are beyond chance."""
-    if not shown.height:
-        return "No pattern has the support that was asked for."
-    n_sure = table.filter(pl.col("q") < SURE).height
-    if not n_sure:
+def contrast_reading(table: pl.DataFrame, shown: pl.DataFrame, labels: Labels) -> str:
+    """One sentence: the pattern that sets groups apart most, and how many do so beyond chance."""
+    sure = table.filter(pl.col("q") < SURE)
+    n_patterns = many(table["pattern"].n_unique(), "pattern")
+    if not sure.height:
         return (
-            f"None of {many(table.height, 'pattern')} parts the groups beyond chance (each q is {SURE} or "
-            "more); the largest differences are drawn, and all may be chance."
+            f"None of {n_patterns} sets groups apart beyond chance (each q is {SURE} or more); the largest "
+            "differences are drawn, and all may be chance."
         )
-    nearer = pl.min_horizontal(pl.col("log_odds_low").abs(), pl.col("log_odds_high").abs())
-    top = shown.sort(nearer, descending=True).row(0, named=True)
+    top = shown.sort("odds_low", descending=True).row(0, named=True)
     return (
-        f"{labels.path(top['pattern'])} is that of {share(top['share_a'], 1)} of {data.groups[0]} and "
-        f"{share(top['share_b'], 1)} of {data.groups[1]}; {n_sure:,} of {many(table.height, 'pattern')} part "
-        f"the groups beyond chance (q below {SURE})."
+        f"{labels.path(top['pattern'])}: {share(top['share'], 1)} of {top['class']}, "
+        f"{share(top['share_rest'], 1)} of all others. {sure['pattern'].n_unique():,} of {n_patterns} set "
+        f"groups apart beyond chance (q below {SURE})."
     )

@@ -21,7 +21,7 @@ MAX_LAYERS = 5
 MAX_NAMED = 5
 """Events named in a column."""
 MAX_PATHS = 12
-HEIGHT = 460
+HEIGHT = 480
 GAP = 14
 """Pixels between two nodes of a column."""
 
@@ -120,7 +120,7 @@ def path_flow(links: pl.DataFrame, labels: Labels) -> go.Figure:
     names, counts = table["symbol"].to_list(), table["count"].to_list()
     tone = [colour.get(name, QUIET) for name in names]
     x, y = _places(table, whole)
-    made = figure(height=HEIGHT, margin={"l": 10, "r": 10, "t": 16, "b": 16})
+    made = figure(height=HEIGHT, margin={"l": 10, "r": 10, "t": 36, "b": 16})
     made.add_sankey(
         arrangement="fixed",
         node={
@@ -161,7 +161,7 @@ def path_flow(links: pl.DataFrame, labels: Labels) -> go.Figure:
 def _places(table: pl.DataFrame, whole: int) -> tuple[list[float], list[float]]:
     """Where each node's middle lies, 0 to 1; plotly takes 0 and 1 themselves for "not said"."""
     columns = table["column"].unique().sort().to_list()
-    gap = GAP / (HEIGHT - 32)
+    gap = GAP / (HEIGHT - 52)
     most = int(table.group_by("column").len()["len"].max() or 1)  # type: ignore[arg-type]
     scale = max(0.1, 1 - gap * (most - 1)) / whole
     x, y = [], []

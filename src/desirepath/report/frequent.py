@@ -6,6 +6,8 @@ It draws a table of patterns and counts none; a partial search is marked in titl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 import polars as pl
 
@@ -16,6 +18,9 @@ from desirepath.report.labels import Labels
 from desirepath.report.theme import ACCENT, QUIET, figure, many, share
 
 MAX_BARS = 15
+MOST_COMPARED = 150
+"""Patterns among which those that say the same as a longer one are found."""
+NEARLY = 0.95
 
 
 def patterns_plot(data: BehaviourData, labels: Labels) -> Plot:
@@ -35,7 +40,9 @@ def patterns_plot(data: BehaviourData, labels: Labels) -> Plot:
 
 
 def telling(table: pl.DataFrame, limit: int = MAX_BARS) -> pl.DataFrame:
-    """The patterns that are drawn: those of the largest support with two events or more.
+    """The patterns that are drawn: those of the largest support with two events or more, told once.
+
+    A pattern is left out where a longer one that contains it is held by nearly as many (19 in 20).
 
     Single events are patterns as well and the most frequent ones, but only popularity speaks in them; they
     are drawn where there is nothing else.
@@ -43,7 +50,24 @@ def telling(table: pl.DataFrame, limit: int = MAX_BARS) -> pl.DataFrame:
     longer = table.filter(pl.col("pattern").list.len() > 1)
     chosen = longer if longer.height else table
     order = pl.col("pattern").list.len()
-    return chosen.sort("support", order, descending=[True, True], maintain_order=True).head(limit)
+    ranked = chosen.sort("support", order, descending=[True, True], maintain_order=True).head(MOST_COMPARED)
+    rows = ranked.select("pattern", "support").rows()
+    kept = [
+        place
+        for place, (short, n) in enumerate(rows)
+        if not any(len(long) > len(short) and m >= NEARLY * n and contains(long, short) for long, m in rows)
+    ]
+    return ranked[kept[:limit]]
+
+
+def contains(long: Sequence[str], short: Sequence[str]) -> bool:
+    """Whether the events of `short` come in `long`, in this order.
+
+    >>> contains(["a", "x", "b"], ["a", "b"]), contains(["b", "a"], ["a", "b"])
+    (True, False)
+    """
+    rest = iter(long)
+    return all(name in rest for name in short)
 
 
 def _sequences(table: pl.DataFrame) -> int:
@@ -102,7 +126,7 @@ def patterns_reading(
     whole = f" ({share(top['support'], n_sequences)} of all)" if n_sequences else ""
     longest = int(table["pattern"].list.len().max() or 0)  # type: ignore[arg-type]
     rest = (
-        f" The {shown.height} most frequent of several events are drawn."
+        f" The {shown.height} most frequent of several events are drawn, none that a longer one tells."
         if table.height > shown.height
         else ""
     )

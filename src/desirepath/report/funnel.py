@@ -104,7 +104,11 @@ def funnel_bars(table: pl.DataFrame, labels: Labels, unit: str = "user") -> go.F
         tickvals=places,
         ticktext=[
             f"{row['step']}. {labels.short(row['name'], 24)}"
-            + (f"<br><sup>{duration(row['median_s'])} later (median)</sup>" if row.get("median_s") else "")
+            + (
+                f'<br><span style="font-size:11px">{duration(row["median_s"])} later (median)</span>'
+                if row.get("median_s") is not None
+                else ""
+            )
             for row in rows
         ],
         range=[len(rows) - 0.4, -0.6],

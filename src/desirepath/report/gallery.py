@@ -39,7 +39,7 @@ FIGURES: Final[Mapping[str, Callable[[BehaviourData, Labels], Plot]]] = {
     "retention": cohorts_plot,
     "members": map_plot,
     "moves": moves_plot,
-    "classes": classes_plot,
+    "activity": classes_plot,
 }
 """What draws each table of a `BehaviourData`."""
 LINE = 150
@@ -144,7 +144,7 @@ def contrast_figure(
     table: pl.DataFrame,
     titles: Titles | None = None,
     ground: Ground | None = None,
-    groups: tuple[str, str] = ("a", "b"),
+    groups: tuple[str, ...] = (),
 ) -> go.Figure:
     """Dots and intervals of odds ratios, from `contrast`."""
     data = BehaviourData(contrast=table, groups=groups, ground=ground or Ground())

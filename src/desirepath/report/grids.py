@@ -200,6 +200,8 @@ def cohorts_plot(data: BehaviourData, labels: Labels) -> Plot:
                 for p, c in enumerate(cells)
             ]
         )  # fmt: skip
+    while last and all(row[last] is None for row in z):
+        z, hover, last = [row[:-1] for row in z], [row[:-1] for row in hover], last - 1
     later = [v for row in z for v in row[1:] if v is not None]
     made = heat(
         z,

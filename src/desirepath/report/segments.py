@@ -158,8 +158,8 @@ def moves_plot(data: BehaviourData, labels: Labels) -> Plot:
 
 def classes_plot(data: BehaviourData, labels: Labels) -> Plot:
     """Users by activity class, each bar parted by RFM class where it is known."""
-    assert data.classes is not None
-    table = data.classes
+    assert data.activity is not None
+    table = data.activity
     order = {"new": 0, "active": 1, "cooling": 2, "lost": 3}
     place = pl.col("activity_class").replace_strict(order, default=9, return_dtype=pl.Int8)
     sizes = table.group_by("activity_class").agg(pl.col("n_users").sum()).sort(place, "activity_class")
@@ -190,9 +190,9 @@ def classes_plot(data: BehaviourData, labels: Labels) -> Plot:
     )
     top = max(totals, key=lambda name: totals[name], default="")
     return Plot(
-        name="classes",
+        name="activity-classes",
         title="Who is new, active, cooling or lost" + (", and their RFM classes" if has_parts else ""),
         figure=made,
         reading=f"Most users are {top} ({share(totals[top], whole)})." if top else "There are no users.",
-        basis=data.basis("classes"),
+        basis=data.basis("activity"),
     )
