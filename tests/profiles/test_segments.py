@@ -176,11 +176,13 @@ def test_items_serve_where_no_attribute_does(world, truth):
     assert adjusted_rand_score(truth, found.members["segment"]) > 0.9
 
 
-def test_space_knows_the_unknown(vectors):
-    """A block that rules by its width does not: first components of blocks have the variance weight^2."""
+def test_space_tells_signal_from_noise(vectors):
+    """Hours and interests are planted, weekdays are drawn evenly for all: they must not part anybody."""
     space = Space.fit(vectors, SpaceConfig(weights={"trait": 0.0, "age": 0.0}))
-    for scale in space.scales:
-        assert 0 < scale.reliability <= 1
+    reliability = {scale.name: scale.reliability for scale in space.scales}
+    assert reliability["interest:category"] > 0.8
+    assert reliability["hour"] > 0.8
+    assert reliability["weekday"] < 0.3
     points = space.transform(vectors)
     assert points.shape == (90, space.n_components)
     cov = np.cov(points, rowvar=False)
