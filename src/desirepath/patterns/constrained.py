@@ -66,6 +66,8 @@ def mine_constrained(
     Closed and maximal are meant among the answers: a closed pattern is part of no longer answer of the same
     support, a maximal one of no longer answer at all. What counts as a part is said in `lattice`: with a
     largest gap it must stand in a row in the longer pattern, for else its matches could lie elsewhere.
+    Supports of answers are exact; nodes of the tree that are none count only the matches that an answer
+    could still grow from.
 
     Cost: one visit of each row that may follow a match, a pattern found; 24 bytes an event.
 
