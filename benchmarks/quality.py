@@ -69,21 +69,27 @@ def movielens() -> tuple[Split, str]:
 SHAPES: dict[str, tuple[Callable[[], tuple[Split, str]], SASRecConfig, dict[str, Any]]] = {
     "beauty": (
         beauty,
-        SASRecConfig(dim=64, n_layers=2, n_heads=1, max_len=50, dropout=0.6, attention_dropout=0.6),
+        SASRecConfig(dim=64, max_len=50, dropout=0.6, attention_dropout=0.6, places="from_newest"),
         {
-            "epochs": 90,
+            "epochs": 150,
             "batch_size": 512,
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
+            "learning_rate": 5e-4,
             "weight_decay": 0.0,
             "validate_every": 3,
-            "patience": 10,
+            "patience": 8,
         },
     ),
     "ml1m": (
         movielens,
-        SASRecConfig(dim=128, n_layers=2, n_heads=1, max_len=128, dropout=0.3),
-        {"epochs": 30, "batch_size": 256, "learning_rate": 1e-3, "schedule": "cosine", "weight_decay": 0.0},
+        SASRecConfig(dim=128, max_len=128, dropout=0.3),
+        {
+            "epochs": 20,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "weight_decay": 0.0,
+            "overlap": 32,
+        },
     ),
 }
 

@@ -8,6 +8,7 @@ trainer feeds it packed rows, the predictor right-padded histories, and both mee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,11 @@ class SASRecConfig:
     """Share of values dropped from embeddings and block outputs in training, [0, 1); 0.2 for large logs."""
     attention_dropout: float = 0.0
     """Share of attention weights dropped in training, [0, 1); above 0 they are laid out in full."""
+    places: Literal["from_oldest", "from_newest"] = "from_oldest"
+    """What places count from: the oldest event read, so that a state stays as it is when events follow, or
+    the newest, as left-padded rows do, so that the place of what is asked is always the same."""
     ffn_dim: int = 0
     """Inner width of the feed-forward part; 0 means `dim`, as in the paper."""
-    init_std: float = 0.02
-    """Standard deviation of the first weights, > 0."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "n_layers", "n_heads", "max_len"):
@@ -47,19 +49,20 @@ class SASRecConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1); got {getattr(self, name)}.")
+        if self.places not in ("from_oldest", "from_newest"):
+            raise ConfigError(f"places must be 'from_oldest' or 'from_newest'; got '{self.places}'.")
         if self.ffn_dim < 0:
             raise ConfigError(f"ffn_dim must be 0 (as wide as dim) or positive; got {self.ffn_dim}.")
-        if self.init_std <= 0:
-            raise ConfigError(f"init_std must be positive; got {self.init_std}.")
 
 
 class SASRec(nn.Module):
-    """Items and places embedded, pre-norm causal blocks, scores against the same item vectors.
+    """Items and places embedded, causal blocks, scores against the same item vectors.
 
-    Source: Kang & McAuley 2018, "Self-Attentive Sequential Recommendation", sections 3.1 to 3.5.
-    Item vectors are scaled by sqrt(dim) on their way in, which the paper's code does and its text omits.
-    Changed: the norm stands before queries, keys and values alike; places count from a window's
-    oldest event; the loss is not theirs (see `models.losses`).
+    Source: Kang & McAuley 2018, "Self-Attentive Sequential Recommendation", sections 3.1 to 3.5, read as
+    the authors' own code runs: item vectors are scaled by sqrt(dim) on their way in, queries are normed
+    while keys and values are not, and each part is added to its normed input.
+    Changed: places count from a window's oldest event unless `places` says as theirs; the loss is not
+    theirs (see `models.losses`).
     """
 
     def __init__(self, config: SASRecConfig, n_entries: int) -> None:
@@ -79,12 +82,22 @@ class SASRec(nn.Module):
 
     def _init(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.init_std)
+            nn.init.xavier_normal_(module.weight)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             with torch.no_grad():
                 module.weight[module.padding_idx].zero_()
+
+    def places(self, position_BL: Tensor, size_BL: Tensor) -> Tensor:
+        """The place of each cell among the `max_len` that have a vector.
+
+        Shapes: position_BL int, from 0 in its window; size_BL int, cells of that window.
+        """
+        if self.config.places == "from_oldest":
+            return position_BL
+        # Padding has no window; its place is anything that exists.
+        return (position_BL + (self.config.max_len - size_BL)).clamp(0, self.config.max_len - 1)
 
     def forward(
         self,
@@ -96,10 +109,11 @@ class SASRec(nn.Module):
     ) -> Tensor:
         """The state after each cell, (B, L, D): its product with an item's vector is that item's score.
 
-        Shapes: item_BL, position_BL, window_BL int; without the last two, each row is one history
-        that begins at column 0 (padding on its right needs no mask: nothing looks right).
-        With them, a row holds several windows and no cell looks outside its own. Dropout in
-        training draws from `generator` (torch's own when None), so that threads can each have one.
+        Shapes: item_BL, position_BL, window_BL int. Without a window, each row is one history that begins
+        at column 0 (padding on its right needs no mask: nothing looks right); without positions, places
+        count from there.
+        With windows, a row holds several and no cell looks outside its own. Dropout in training draws from
+        `generator` (torch's own when None), so that threads can each have one.
         Cost: about 12 D^2 + 2 L D multiplications a cell and block.
         """
         if position_BL is None:
@@ -140,7 +154,7 @@ def drop(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
 
 
 class Block(nn.Module):
-    """One pre-norm block: causal attention, then a feed-forward part, each added to what came in."""
+    """One block: causal attention, then a feed-forward part, each added to its normed input."""
 
     def __init__(self, config: SASRecConfig) -> None:
         """Make the weights of one block."""
@@ -156,17 +170,24 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The cells after this block, (B, L, D)."""
         share = self.config.dropout if self.training else 0.0
-        x_BLD = x_BLD + drop(self._attend(self.attention_norm(x_BLD), mask, generator), share, generator)
-        inner = drop(F.relu(self.ffn_in(self.ffn_norm(x_BLD))), share, generator)
+        asks_BLD = self.attention_norm(x_BLD)
+        x_BLD = self.ffn_norm(asks_BLD + self._attend(asks_BLD, x_BLD, mask, generator))
+        inner = drop(F.relu(self.ffn_in(x_BLD)), share, generator)
         return x_BLD + drop(self.ffn_out(inner), share, generator)
 
-    def _attend(self, x_BLD: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        heads = (*x_BLD.shape[:2], 3, self.config.n_heads, self.config.dim // self.config.n_heads)
-        q_BHLD, k_BHLD, v_BHLD = self.queries_keys_values(x_BLD).view(heads).permute(2, 0, 3, 1, 4)
+    def _attend(
+        self, asks_BLD: Tensor, x_BLD: Tensor, mask: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        dim, n_heads = self.config.dim, self.config.n_heads
+        weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+        heads = (*x_BLD.shape[:2], n_heads, dim // n_heads)
+        q_BHLD = F.linear(asks_BLD, weight[:dim], bias[:dim]).view(heads).transpose(1, 2)
+        keys_values = F.linear(x_BLD, weight[dim:], bias[dim:]).view(*x_BLD.shape[:2], 2, *heads[2:])
+        k_BHLD, v_BHLD = keys_values.permute(2, 0, 3, 1, 4)
         if self.training and self.config.attention_dropout:
             if mask is None:
                 mask = packed_mask(torch.zeros(x_BLD.shape[:2], device=x_BLD.device), x_BLD.dtype)
-            scores_BHLL = q_BHLD @ (k_BHLD * heads[4] ** -0.5).transpose(2, 3) + mask
+            scores_BHLL = q_BHLD @ (k_BHLD * heads[3] ** -0.5).transpose(2, 3) + mask
             y_BHLD = drop(scores_BHLL.softmax(3), self.config.attention_dropout, generator) @ v_BHLD
         else:
             y_BHLD = F.scaled_dot_product_attention(

@@ -86,6 +86,8 @@ class Batch:
     """Item of each cell, 0 at padding."""
     position_BL: NDArray[np.int32]
     """Place of each cell in its own window, from 0."""
+    size_BL: NDArray[np.int32]
+    """Cells of that window; 0 at padding."""
     window_BL: NDArray[np.int32]
     """Window of each cell within its row, from 0; -1 at padding."""
     target_cell_T: NDArray[np.int64]
@@ -163,10 +165,12 @@ def pack(sequences: Sequences, windows: Windows, max_len: int) -> Batch:
     row_BL = np.full(n_rows * width, -1, dtype=np.int64)
     item_BL = np.full(n_rows * width, PADDING, dtype=np.int32)
     position_BL = np.zeros(n_rows * width, dtype=np.int32)
+    size_BL = np.zeros(n_rows * width, dtype=np.int32)
     window_BL = np.full(n_rows * width, -1, dtype=np.int32)
     row_BL[cell] = event
     item_BL[cell] = sequences.item_ix[event]
     position_BL[cell] = position
+    size_BL[cell] = np.repeat(lengths, lengths)
     window_BL[cell] = np.repeat(rank, lengths)
     target = np.asarray(sequences.item_ix[event + 1])
     learn = event >= np.repeat(counted, lengths)
@@ -175,6 +179,7 @@ def pack(sequences: Sequences, windows: Windows, max_len: int) -> Batch:
         row_BL=row_BL.reshape(shape),
         item_BL=item_BL.reshape(shape),
         position_BL=position_BL.reshape(shape),
+        size_BL=size_BL.reshape(shape),
         window_BL=window_BL.reshape(shape),
         target_cell_T=cell[learn],
         target_item_T=target[learn],

@@ -142,9 +142,8 @@ def batch_loss(
     def place(array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
 
-    states_BLD = module(
-        place(batch.item_BL), place(batch.position_BL), place(batch.window_BL), generator=generator
-    )
+    place_BL = module.places(place(batch.position_BL), place(batch.size_BL))
+    states_BLD = module(place(batch.item_BL), place_BL, place(batch.window_BL), generator=generator)
     states_TD = states_BLD.flatten(0, 1).index_select(0, place(batch.target_cell_T))
     target_T = place(batch.target_item_T).long() - FIRST
     return softmax_loss(states_TD, module.items.weight[FIRST:], target_T, dtype=dtype)
@@ -166,6 +165,7 @@ def shares_of(batch: Batch, n: int) -> list[Batch]:
                     row_BL=batch.row_BL[i::n],
                     item_BL=batch.item_BL[i::n],
                     position_BL=batch.position_BL[i::n],
+                    size_BL=batch.size_BL[i::n],
                     window_BL=batch.window_BL[i::n],
                     target_cell_T=cell // width // n * width + cell % width,
                     target_item_T=batch.target_item_T[mine],

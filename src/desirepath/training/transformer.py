@@ -32,7 +32,7 @@ from desirepath.training.run import Progress, TrainConfig, pick_device
 
 WEIGHTS = "model.safetensors"
 HEADER = "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Transformer:
@@ -168,7 +168,9 @@ class Transformer:
             size = max(1, int(np.searchsorted(np.arange(1, len(widths) + 1) * widths, cells, side="right")))
             chosen = order[first : first + size]
             item_BL, length_B = known_windows(queries[chosen], max_len)
-            out_BLD = module(torch.from_numpy(item_BL).to(self._device))
+            column_BL = torch.arange(item_BL.shape[1]).expand(item_BL.shape)
+            place_BL = module.places(column_BL, torch.from_numpy(length_B)[:, None])
+            out_BLD = module(torch.from_numpy(item_BL).to(self._device), place_BL.to(self._device))
             rows = torch.arange(len(chosen), device=self._device)
             newest = torch.from_numpy(np.maximum(length_B - 1, 0)).to(self._device)
             read = torch.from_numpy(length_B > 0).to(self._device)
@@ -214,16 +216,16 @@ class Transformer:
         """The model that `save` wrote.
 
         Raises:
-            WorkspaceError: no complete model lies there, or one of a newer format.
+            WorkspaceError: no complete model lies there, or one of another format.
         """
         try:
             header = json.loads((folder / HEADER).read_text())
         except FileNotFoundError:
             raise WorkspaceError(f"{folder} holds no complete model. Run `desirepath train` first.") from None
-        if header["format"] > FORMAT:
+        if header["format"] != FORMAT:
+            remedy = "Upgrade desirepath." if header["format"] > FORMAT else "Train the model anew."
             raise WorkspaceError(
-                f"Models must be of format {FORMAT} or older; {folder} has {header['format']}. "
-                "Upgrade desirepath."
+                f"Models must be of format {FORMAT}; {folder} has {header['format']}. {remedy}"
             )
         model = Transformer(SASRecConfig(**header["model_config"]), TrainConfig(**header["train_config"]))
         weights = load_file(folder / WEIGHTS)
