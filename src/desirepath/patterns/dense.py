@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.patterns.gauge import RUNNING, STOP, may_hold
+from desirepath.patterns.gauge import RUNNING, STOP, inner, may_hold
 from desirepath.patterns.harvest import count_for_top, emit, longer, taller
 from desirepath.patterns.lanes import LANES, reaching, step_past
 
@@ -39,7 +38,7 @@ class Arena(NamedTuple):
     """Frames, and lists of extensions: symbol and C supports each."""
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def roomier(arena: Arena, used: tuple[int, int], wanted: tuple[int, int], gauge, worker):  # type: ignore[no-untyped-def]
     """The arena with room for so many lanes and numbers, or as it was once the stop sign is up."""
     lanes, numbers = arena
@@ -55,13 +54,13 @@ def roomier(arena: Arena, used: tuple[int, int], wanted: tuple[int, int], gauge,
     return Arena(lanes, numbers)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def padded(n: int) -> int:
     """Rows of n sequences, whole blocks."""
     return (n + LANES - 1) // LANES * LANES
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def write_frame(numbers: NDArray[np.int64], at: int, k: int, bounds: NDArray[np.int64]) -> tuple[int, int]:
     """Begin a frame of k symbols; the classes' sequences are counted by bounds.
 
@@ -77,7 +76,7 @@ def write_frame(numbers: NDArray[np.int64], at: int, k: int, bounds: NDArray[np.
     return at + CLASSES + n_classes + 1, at + CLASSES + n_classes + 1 + 2 * k + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def move_on(lanes: NDArray[np.uint8], places: tuple[int, int], rows: int, column: int, out: int) -> None:
     """Write from `out` where each sequence may go on after its next occurrence of a symbol.
 
@@ -90,7 +89,7 @@ def move_on(lanes: NDArray[np.uint8], places: tuple[int, int], rows: int, column
             step_past(lanes, place + at, column + at, out + at, out + at)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def extensions(
     arena: Arena, frame: int, column: int, known: tuple[int, int], out: int, least: NDArray[np.int64]
 ) -> int:
@@ -114,7 +113,7 @@ def extensions(
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def dig(arena, root, tree, rule, length, gauge, worker):  # type: ignore[no-untyped-def]
     """All patterns below a node.
 
@@ -132,7 +131,8 @@ def dig(arena, root, tree, rule, length, gauge, worker):  # type: ignore[no-unty
     n_classes = len(rule.least)
     stride = n_classes + 1
     levels = np.empty((64, 9), np.int64)
-    levels[0] = root
+    for i in range(len(root)):
+        levels[0, i] = root[i]
     support = np.zeros(n_classes, np.int64)
     depth = 0
     while depth >= 0 and gauge[STOP] == RUNNING:
@@ -178,13 +178,14 @@ def dig(arena, root, tree, rule, length, gauge, worker):  # type: ignore[no-unty
     return arena, tree
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def gather(arena, level, support, gauge, worker):  # type: ignore[no-untyped-def]
     """Give a level a frame of its own: only its sequences, and only the symbols that may follow."""
     n_classes, stride, n = len(support), len(support) + 1, level[N_FOLLOW]
     old, column = level[FRAME], level[COLUMN]
     bounds = np.zeros(n_classes + 1, np.int64)
-    bounds[1:] = np.cumsum(support)
+    for c in range(n_classes):
+        bounds[c + 1] = bounds[c] + support[c]
     old_places, old_k = old + CLASSES + n_classes + 1, arena.numbers[old + SYMBOLS]
     old_rows, rows, columns = arena.numbers[old + ROWS], 0, 1
     for c in range(n_classes):
@@ -224,7 +225,7 @@ def gather(arena, level, support, gauge, worker):  # type: ignore[no-untyped-def
     return arena
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _pick(lanes: NDArray[np.uint8], moved: NDArray[np.int64], place: int, column: int, out: int) -> bool:
     """Copy the positions that are not too early to their new rows; whether there is any."""
     some = False

@@ -24,6 +24,11 @@ class Encoded:
     work: NDArray[np.int64]
     """(K,) events in the suffixes of each symbol: what its search costs, roughly."""
 
+    @property
+    def n_sequences(self) -> int:
+        """Sequences of all classes."""
+        return len(self.source.end)
+
 
 def encode(
     offsets: NDArray[np.int64],

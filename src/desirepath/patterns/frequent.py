@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, TooLittleData, nearest
 from desirepath.patterns.budget import share_out, stopped_by
+from desirepath.patterns.closed import closed, maximal
 from desirepath.patterns.constraints import ConstraintConfig
 from desirepath.patterns.database import SequenceDatabase, check_nonempty
 from desirepath.patterns.encoding import Encoded, encode
@@ -71,7 +72,8 @@ class MiningConfig:
                 raise ConfigError(f"{name} must be {least} or more; got {getattr(self, name)}.")
         if self.max_length and self.max_length < self.min_length:
             raise ConfigError(
-                f"max_length must be 0 for any or at least min_length, {self.min_length}; got {self.max_length}."
+                f"max_length must be 0 for any or at least min_length, {self.min_length}; "
+                f"got {self.max_length}."
             )
 
     @property
@@ -153,49 +155,99 @@ def mine(
 
 
 def _all(database: SequenceDatabase, config: MiningConfig, min_count: int) -> Patterns:
-    rule = Rule(
-        np.array([min_count], np.int64),
-        config.max_length or ANY_LENGTH,
-        np.zeros(0, np.int64),
-        np.zeros(3, np.int64),
-    )
-    encoded = encode(database.offsets, database.symbol_ix, database.n_symbols, rule.least)
-    tree, stopped = grow(encoded, rule, config)
+    least = np.array([min_count], np.int64)
+    encoded = encode(database.offsets, database.symbol_ix, database.n_symbols, least)
+    if config.top_k and config.kind != "maximal":
+        tree, nodes, stopped = _top(encoded, config, min_count)
+    else:
+        tree, _, stopped = grow(encoded, new_rule(least, config.max_length), config)
+        nodes = _of_kind(tree, config.kind)
+    nodes = nodes[tree.length[nodes] >= config.min_length]
     patterns = Patterns(
         tree,
         symbols=database.symbols,
         n_sequences=database.n_sequences,
         min_count=min_count,
+        nodes=nodes,
         stopped_by=stopped,
     )
-    if config.min_length > 1:
-        patterns = patterns.select(patterns.length >= config.min_length)
-    return patterns
+    return patterns.top(config.top_k) if config.top_k else patterns
 
 
-def grow(encoded: Encoded, rule: Rule, config: MiningConfig) -> tuple[PrefixTree, str]:
-    """All patterns of an encoded log as a tree in depth-first order, and which budget ended the search.
+def _of_kind(tree: PrefixTree, kind: Kind) -> NDArray[np.int64]:
+    if kind == "frequent":
+        return np.arange(len(tree))
+    return np.flatnonzero(closed(tree) if kind == "closed" else maximal(tree))
 
-    The supports of several classes stand one after another: (P * C,).
+
+def _top(encoded: Encoded, config: MiningConfig, min_count: int) -> tuple[PrefixTree, NDArray[np.int64], str]:
+    """The largest supports, more than were asked for where they tie.
+
+    The supports of patterns of one and two symbols are found first: the k-th of them is a least support
+    with which most of the search need never begin. Closed patterns are looked for among the largest k, 2k,
+    4k... of all: a longer pattern of the same support is always among them too.
+    """
+    wanted = config.top_k
+    while True:
+        least = min_count
+        for longest in (max(2, config.min_length), config.max_length):
+            rule = new_rule(
+                np.array([least], np.int64), longest, encoded.n_sequences, wanted, config.min_length
+            )
+            tree, _, stopped = grow(encoded, rule, config)
+            supports = tree.support[tree.length >= config.min_length]
+            if len(supports) >= wanted:
+                least = max(least, int(np.partition(supports, -wanted)[-wanted]))
+            if stopped:
+                break
+        nodes = _of_kind(tree, config.kind)
+        nodes = nodes[(tree.support[nodes] >= least) & (tree.length[nodes] >= config.min_length)]
+        if len(nodes) >= config.top_k or len(supports) < wanted or stopped:
+            return tree, nodes, stopped
+        wanted *= 2
+
+
+def new_rule(
+    least: NDArray[np.int64], max_length: int = 0, n_sequences: int = 0, top_k: int = 0, min_length: int = 1
+) -> Rule:
+    """What a search looks for; with `top_k`, its least support rises."""
+    return Rule(
+        least,
+        max_length or ANY_LENGTH,
+        np.zeros(n_sequences + 2 if top_k else 0, np.int64),
+        np.array([top_k, min_length, 0], np.int64),
+    )
+
+
+def grow(encoded: Encoded, rule: Rule, config: MiningConfig) -> tuple[PrefixTree, NDArray[np.int32], str]:
+    """All patterns of an encoded log as a tree in depth-first order, and their supports in each class.
+
+    Returns the tree, (P, C) supports, and in words which budget ended the search.
     """
     n_threads = config.n_threads
-    pieces = _pieces(encoded.work, n_threads)
+    pieces = _pieces(encoded.work, n_threads, may_part=len(rule.tally) == 0)
     gauge = new_gauge(config.max_patterns, config.max_memory_mib << 20, n_threads)
+    # A rising least support belongs to one thread.
+    rules = [
+        Rule(rule.least.copy(), rule.longest, rule.tally.copy(), rule.top.copy()) for _ in range(n_threads)
+    ]
 
     def run(piece: int, worker: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         first, stop, part, parts = pieces[piece]
-        # A rising least support belongs to one thread; all see the same log.
-        mine_alone = Rule(rule.least.copy(), rule.longest, rule.tally.copy(), rule.top.copy())
         return search(
-            encoded.source, encoded.entries, (first, stop), (part, parts), mine_alone, gauge, worker
+            encoded.source, encoded.entries, (first, stop), (part, parts), rules[worker], gauge, worker
         )
 
     found = share_out(run, _order(pieces, encoded.work), gauge, n_threads, config.max_seconds)
-    return _joined(found, pieces, len(rule.least), config.max_patterns), stopped_by(gauge, config.max_seconds)
+    tree, supports = _joined(found, pieces, len(rule.least), config.max_patterns)
+    return tree, supports, stopped_by(gauge, config.max_seconds)
 
 
-def _pieces(work: NDArray[np.int64], n_threads: int) -> list[tuple[int, int, int, int]]:
-    """Roots first:stop and, where one root is too much, a part of its children."""
+def _pieces(work: NDArray[np.int64], n_threads: int, *, may_part: bool) -> list[tuple[int, int, int, int]]:
+    """Roots first:stop and, where one root is too much, a part of its children.
+
+    While the least support rises, threads see different children, so that no root is parted.
+    """
     if n_threads == 1 or not len(work):
         return [(0, len(work), 0, 1)]
     share = max(1.0, float(work.sum()) / (PIECES * n_threads))
@@ -203,7 +255,7 @@ def _pieces(work: NDArray[np.int64], n_threads: int) -> list[tuple[int, int, int
     first = 0
     while first < len(work):
         if work[first] > share:
-            parts = min(64, math.ceil(work[first] / share) + 1)
+            parts = min(64, math.ceil(work[first] / share) + 1) if may_part else 1
             pieces += [(first, first + 1, part, parts) for part in range(parts)]
             first += 1
             continue
@@ -227,25 +279,25 @@ def _joined(
     pieces: list[tuple[int, int, int, int]],
     n_classes: int,
     most: int,
-) -> PrefixTree:
-    """One tree of all pieces; a root that was shared out comes once."""
+) -> tuple[PrefixTree, NDArray[np.int32]]:
+    """One tree of all pieces and its (P, C) supports; a root that was shared out comes once."""
     parents, symbols, supports = [], [], []
-    n, root = 0, 0
-    for one, (_, _, part, _) in zip(found, pieces, strict=True):
+    n, root, root_of = 0, 0, -1
+    for one, (first, _, _, parts) in zip(found, pieces, strict=True):
         if one is None or not len(one[0]):
             continue
         parent, symbol, support = one
-        if part == 0:
-            root = n
+        if parts == 1 or first != root_of:
+            root, root_of = n, first
             parents.append(np.where(parent < 0, parent, parent + np.int32(n)))
-        else:  # node 0 is the root that part 0 brought
+        else:  # node 0 is the root that an earlier part brought
             parents.append(np.where(parent[1:] > 0, parent[1:] + np.int32(n - 1), np.int32(root)))
             symbol, support = symbol[1:], support[n_classes:]
         symbols.append(symbol)
         supports.append(support)
         n += len(symbol)
-    if not parents:
-        none = np.zeros(0, np.int32)
-        return PrefixTree(parent=none, symbol=none, support=none)
-    parent, symbol, support = (np.concatenate(parts) for parts in (parents, symbols, supports))
-    return PrefixTree(parent=parent[:most], symbol=symbol[:most], support=support[:most])
+    none = np.zeros(0, np.int32)
+    parent = np.concatenate([none, *parents])[:most]
+    support = np.concatenate([none, *supports]).reshape(-1, n_classes)[:most]
+    total = support[:, 0] if n_classes == 1 else support.sum(axis=1, dtype=np.int32)
+    return PrefixTree(parent=parent, symbol=np.concatenate([none, *symbols])[:most], support=total), support

@@ -6,10 +6,15 @@ It knows integers alone; `budget` turns the stop sign into words.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+inner: Any = partial(numba.njit, nogil=True, cache=True, no_cpython_wrapper=True)
+"""Compiles what only compiled code calls; without a door for Python it takes a quarter less time."""
 # Entries of a gauge; from WORKERS on, two for each worker: patterns found and bytes held.
 STOP, MOST_PATTERNS, MOST_BYTES, WORKERS = range(4)
 # Values of the stop sign.
@@ -23,7 +28,7 @@ def new_gauge(most_patterns: int, most_bytes: int, n_workers: int) -> NDArray[np
     return gauge
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def check_found(gauge: NDArray[np.int64], worker: int, more: int) -> None:
     """Count patterns found by this worker; raise the stop sign when all together found too many."""
     gauge[WORKERS + 2 * worker] += more
@@ -34,7 +39,7 @@ def check_found(gauge: NDArray[np.int64], worker: int, more: int) -> None:
         gauge[STOP] = TOO_MANY
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def may_hold(gauge: NDArray[np.int64], worker: int, more_bytes: int) -> bool:
     """Whether this worker may hold so many bytes more; if not, the stop sign is raised."""
     held = more_bytes

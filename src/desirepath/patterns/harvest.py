@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.patterns.gauge import check_found, may_hold
+from desirepath.patterns.gauge import check_found, inner, may_hold
 
 
 class Tree(NamedTuple):
@@ -39,25 +38,28 @@ class Rule(NamedTuple):
     """(3,) how many are wanted, their least length, and how many are counted in `tally`."""
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def longer(array, used, wanted):  # type: ignore[no-untyped-def]
     """The array, or a larger one with the same first `used` entries, with room for `wanted`."""
     if wanted <= len(array):
         return array
     larger = np.empty(max(wanted, 2 * len(array)), array.dtype)
-    larger[:used] = array[:used]
+    for i in range(used):  # a slice would compile its error messages too, for seconds
+        larger[i] = array[i]
     return larger
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def taller(table):  # type: ignore[no-untyped-def]
     """The table with twice the rows."""
     larger = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
-    larger[: table.shape[0]] = table
+    for i in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            larger[i, j] = table[i, j]
     return larger
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def new_tree(n_classes: int) -> Tree:
     """A tree without a pattern."""
     room = 1024
@@ -69,7 +71,7 @@ def new_tree(n_classes: int) -> Tree:
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def emit(
     tree: Tree, parent: int, symbol: int, support: NDArray[np.int64], gauge: NDArray[np.int64], worker: int
 ) -> Tree:
@@ -94,7 +96,7 @@ def emit(
     return tree
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def count_for_top(rule: Rule, support: int, length: int) -> None:
     """Count a pattern; raise the least support as soon as enough are at least as frequent."""
     if len(rule.tally) == 0 or length < rule.top[1]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _untyped
+
+intrinsic: Any = _untyped
 
 LANES = 64
 """Numbers in a block."""
@@ -55,15 +56,14 @@ def step_past(typing_context: Any, array: Any, place: Any, least: Any, out: Any,
         places = _loaded(builder, _block(context, builder, array_type, values[0], values[1]))
         limits = _loaded(builder, _block(context, builder, array_type, values[0], values[2]))
         target, lanes = _block(context, builder, array_type, values[0], values[3])
-        nowhere = ir.Constant(lanes, [-1] * LANES)
-        kept = cgutils.alloca_once_value(builder, nowhere)
         known = builder.icmp_signed(">=", values[4], ir.Constant(ir.IntType(64), 0))
-        with builder.if_then(known):
-            before = _loaded(builder, _block(context, builder, array_type, values[0], values[4]))
-            builder.store(before, kept)
+        # Without an alternative the column itself is read, and not used.
+        before = builder.select(known, values[4], values[1])
+        others = _loaded(builder, _block(context, builder, array_type, values[0], before))
+        kept = builder.select(known, others, ir.Constant(lanes, [-1] * LANES))
         reached = builder.icmp_unsigned(">=", places, limits)
         after = builder.add(places, ir.Constant(lanes, [1] * LANES))
-        builder.store(builder.select(reached, after, builder.load(kept)), target, align=1)
+        builder.store(builder.select(reached, after, kept), target, align=1)
         return context.get_dummy_value()
 
     return types.none(array, types.int64, types.int64, types.int64, types.int64), generate

@@ -30,7 +30,7 @@ from desirepath.patterns.dense import (
     roomier,
     write_frame,
 )
-from desirepath.patterns.gauge import RUNNING, STOP, may_hold
+from desirepath.patterns.gauge import RUNNING, STOP, inner, may_hold
 from desirepath.patterns.harvest import Rule, count_for_top, emit, new_tree, taller
 
 
@@ -114,7 +114,7 @@ def search(
     return tree.parent[:n].copy(), tree.symbol[:n].copy(), tree.support[: n * n_classes].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _branch(source, entries, roots, share, rule, memory, report):  # type: ignore[no-untyped-def]
     """The tree with everything below these roots."""
     scratch, arena, tree = memory
@@ -170,7 +170,7 @@ def _branch(source, entries, roots, share, rule, memory, report):  # type: ignor
     return tree
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _is_dense(scratch: Scratch, k: int, events: int, rows: int, n_columns: int) -> bool:
     """Whether columns are cheaper than suffixes below this node."""
     supports = 0
@@ -181,7 +181,7 @@ def _is_dense(scratch: Scratch, k: int, events: int, rows: int, n_columns: int) 
     return columns_cost < 4 * suffixes_cost + 100000 and n_columns * padded(rows) < 64 * events + 1000000
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _class_bounds(source: Source, entries: Entries, symbol: int, bounds: NDArray[np.int64]) -> None:
     """Where each class begins among the entries of a symbol."""
     begin, end = entries.offsets[symbol], entries.offsets[symbol + 1]
@@ -191,17 +191,17 @@ def _class_bounds(source: Source, entries: Entries, symbol: int, bounds: NDArray
         bounds[c] = bounds[c - 1] + np.searchsorted(entries.row[bounds[c - 1] : end], source.classes[c])
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _supports(bounds: NDArray[np.int64], least: NDArray[np.int64], support: NDArray[np.int64]) -> bool:
     """Whether one class holds the pattern often enough; writes the supports."""
     frequent = False
     for c in range(len(least)):
         support[c] = bounds[c + 1] - bounds[c]
         frequent |= support[c] >= least[c]
-    return frequent
+    return bool(frequent)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _choose(source: Source, entries: Entries, least: NDArray[np.int64], scratch: Scratch) -> tuple[int, int]:
     """Find the symbols that are frequent in the suffixes of scratch.bounds: how many, and their events.
 
@@ -251,7 +251,7 @@ def _choose(source: Source, entries: Entries, least: NDArray[np.int64], scratch:
     return k, events
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _recount(source: Source, entries: Entries, scratch: Scratch) -> int:
     """Supports and events of the chosen symbols over all classes."""
     events = 0
@@ -264,7 +264,7 @@ def _recount(source: Source, entries: Entries, scratch: Scratch) -> int:
     return events
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _cut(source: Source, entries: Entries, scratch: Scratch, k: int, events: int) -> tuple[Source, Entries]:
     """The suffixes with only the chosen symbols, and where their one-symbol extensions begin."""
     begin, end = scratch.bounds[0], scratch.bounds[len(scratch.bounds) - 1]
@@ -301,7 +301,7 @@ def _cut(source: Source, entries: Entries, scratch: Scratch, k: int, events: int
     return Source(code, ends[:n].copy(), names, classes), Entries(start, row, offsets)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _columns(source: Source, entries: Entries, scratch: Scratch, k: int) -> tuple[int, int]:
     """How many columns a frame of the chosen symbols needs, and its longest sequence.
 
@@ -327,7 +327,7 @@ def _columns(source: Source, entries: Entries, scratch: Scratch, k: int) -> tupl
     return columns[:k].sum(), longest
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _frame(source, entries, scratch, arena, size, report):  # type: ignore[no-untyped-def]
     """The arena with a frame of the suffixes of scratch.bounds, and the node as a level of `dense`."""
     k, n_columns, node = size
