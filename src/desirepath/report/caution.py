@@ -6,6 +6,7 @@ It reads counts and evaluation rows; each sentence says what follows from what w
 
 from __future__ import annotations
 
+from desirepath.report.behaviour import NEEDED
 from desirepath.report.comparison import Row, headline_of, headline_rows, overlaps, ranked
 from desirepath.report.data import ReportData
 from desirepath.report.overview import Overview
@@ -32,7 +33,23 @@ def cautions(data: ReportData, size: Overview) -> list[str]:
         *_about_time(data, size),
         *_about_size(size),
         *_about_models(data),
+        *_about_searches(data),
     ]
+
+
+def _about_searches(data: ReportData) -> list[str]:
+    behaviour = data.behaviour
+    if behaviour is None:
+        return []
+    said = []
+    for part in NEEDED:
+        if getattr(behaviour, part) is not None and behaviour.is_partial(part):
+            why = behaviour.ground_of(part).stopped_by
+            said.append(
+                f"The search for {part.replace('_', ' ')} ended early{f' ({why})' if why else ''}: what "
+                "is shown is a part, and what is missing may be the greater one."
+            )
+    return said
 
 
 def _about_time(data: ReportData, size: Overview) -> list[str]:

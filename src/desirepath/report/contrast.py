@@ -29,7 +29,7 @@ def contrast_plot(data: BehaviourData, labels: Labels) -> Plot:
     assert data.contrast is not None
     groups = groups_in(data)
     shown = parting(data.contrast, groups)
-    names = f"{groups[0]} and {groups[1]}" if len(groups) == 2 else f"{len(groups)} groups"
+    names = f"“{groups[0]}” and “{groups[1]}”" if len(groups) == 2 else f"{len(groups)} groups"
     return Plot(
         name="contrast",
         title=data.title("contrast", f"What sets apart {names}"),
@@ -133,13 +133,14 @@ def odds_dots(table: pl.DataFrame, groups: tuple[str, ...], labels: Labels) -> g
     )
     least, most = min([*low, 1 / 1.5]), max([*high, 1.5])
     doublings = math.log2(most / least)
-    step = max(1, math.ceil(doublings / 9))
-    ticks = [2.0**p for p in range(-step * 12, step * 12 + 1, step)]
+    base = 2.0 if doublings <= 9 else 4.0 if doublings <= 18 else 100.0
+    ticks = [base**p for p in range(-12, 13)]
     made.update_xaxes(
         type="log",
-        title_text="odds ratio with its interval (doubling scale)",
+        title_text="odds ratio with its interval (logarithmic scale)",
         tickvals=ticks,
-        ticktext=[f"{t:g}" if t >= 1 else f"1/{1 / t:g}" for t in ticks],
+        ticktext=[f"{t:,.0f}" if t >= 1 else f"1/{1 / t:,.0f}" for t in ticks],
+        tickangle=0,
         range=[math.log10(least / 1.1), math.log10(most * 1.1)],
     )
     return made
@@ -184,9 +185,7 @@ def _beside(made: go.Figure, rows: list[dict[str, Any]], groups: tuple[str, ...]
         )
     if len(groups) == 2:
         first, second = (plain(name, 24) for name in groups)
-        made.add_annotation(
-            x=1.01, xanchor="left", text=f"{first[:11]} / {second[:11]}   q", font=quiet, **above
-        )
+        made.add_annotation(x=1.01, xanchor="left", text="both shares   q", font=quiet, **above)
         for x, anchor, text, tone in (
             (0.0, "left", f"← more of {second}", COLOURS[1]),
             (1.0, "right", f"more of {first} →", COLOURS[0]),
@@ -222,7 +221,7 @@ def contrast_reading(table: pl.DataFrame, shown: pl.DataFrame, labels: Labels) -
         )
     top = shown.sort("odds_low", descending=True).row(0, named=True)
     return (
-        f"{labels.path(top['pattern'])}: {share(top['share'], 1)} of {top['class']}, "
+        f"{labels.path(top['pattern'])}: {share(top['share'], 1)} of “{top['class']}”, "
         f"{share(top['share_rest'], 1)} of all others. {sure['pattern'].n_unique():,} of {n_patterns} set "
         f"groups apart beyond chance (q below {SURE})."
     )

@@ -179,7 +179,7 @@ def flow_reading(links: pl.DataFrame, labels: Labels, unit: str) -> str:
     """One sentence: the widest band between two events, and after which step most end."""
     whole = people(links)
     inner = links.filter(~pl.col("source").is_in(list(PLACES)) & ~pl.col("target").is_in(list(PLACES)))
-    said = f"{many(whole, unit)} in every column, those who ended or went another way included"
+    said = f"Of {many(whole, unit)} none is lost from sight: who is not named is among all others, or ended"
     if inner.height:
         top = inner.sort("count", "step", descending=[True, False]).row(0, named=True)
         said += (

@@ -21,6 +21,9 @@ from desirepath.report.theme import figure, many, share
 MAX_EVENTS = 12
 MAX_STEPS = 15
 MAX_COHORTS = 24
+MAX_PERIODS = 16
+FEW = 30
+"""Users below which a cohort's shares are too uncertain to set the scale of colours."""
 WRITTEN = 16
 """Columns up to which numbers are written into the cells."""
 
@@ -28,8 +31,18 @@ Cells = Sequence[Sequence[float | None]]
 Words = Sequence[Sequence[str]]
 
 
-def heat(z: Cells, x: Sequence[str], y: Sequence[str], hover: Words, top: float | None = None) -> go.Figure:
-    """A grid of shares, 0 to 1, the first row on top; names are escaped already and may repeat."""
+def heat(
+    z: Cells,
+    x: Sequence[str],
+    y: Sequence[str],
+    hover: Words,
+    top: float | None = None,
+    written_from: float = 0.005,
+) -> go.Figure:
+    """A grid of shares, 0 to 1, the first row on top; names are escaped already and may repeat.
+
+    Numbers below `written_from` are not written; with 0 all are, so that none is taken for blank.
+    """
     n_rows, n_columns = len(y), len(x)
     made = figure(height=130 + 30 * n_rows)
     made.add_heatmap(
@@ -41,7 +54,7 @@ def heat(z: Cells, x: Sequence[str], y: Sequence[str], hover: Words, top: float 
         xgap=2,
         ygap=2,
         hoverongaps=False,
-        text=[["" if v is None or v < 0.005 else f"{100 * v:.0f}%" for v in row] for row in z],
+        text=[["" if v is None or v < written_from else f"{100 * v:.0f}%" for v in row] for row in z],
         texttemplate="%{text}" if n_columns <= WRITTEN else "",
         textfont={"size": 11},
         customdata=hover,
@@ -183,7 +196,7 @@ def cohorts_plot(data: BehaviourData, labels: Labels) -> Plot:
     table = data.retention.filter(pl.col("users") > 0)
     all_days = table["cohort"].unique().sort().to_list()
     days = all_days[-MAX_COHORTS:]
-    table = table.filter(pl.col("cohort").is_in(days) & (pl.col("period") < MAX_COHORTS))
+    table = table.filter(pl.col("cohort").is_in(days) & (pl.col("period") < MAX_PERIODS))
     last = int(table["period"].max() or 0)  # type: ignore[arg-type]
     known = {(row["cohort"], row["period"]): row for row in table.iter_rows(named=True)}
     users = dict(table.group_by("cohort").agg(pl.col("users").max()).iter_rows())
@@ -202,13 +215,16 @@ def cohorts_plot(data: BehaviourData, labels: Labels) -> Plot:
         )  # fmt: skip
     while last and all(row[last] is None for row in z):
         z, hover, last = [row[:-1] for row in z], [row[:-1] for row in hover], last - 1
-    later = [v for row in z for v in row[1:] if v is not None]
+    later = [
+        v for day, row in zip(days, z, strict=True) if users[day] >= FEW for v in row[1:] if v is not None
+    ]
     made = heat(
         z,
         [str(p) for p in range(last + 1)],
         [f"{day}  ({users[day]:,})" for day in days],
         hover,
         top=max(later, default=1) or 1,
+        written_from=0,
     )
     made.update_xaxes(title_text=f"{period}s since the first (0 is the first itself)", side="bottom")
     made.update_yaxes(title_text=f"first {period} (users)")

@@ -38,11 +38,13 @@ LEVELS = {
 def told_marks(marks: pl.DataFrame, segment: int, labels: Labels, limit: int = MAX_MARKS) -> list[str]:
     """The strongest marks of a segment in words, strongest first; hours of a part of the day are summed.
 
-    Only effects of 0.2 and more with q below 0.01 are told; at most two of one kind.
+    Only effects of 0.2 and more with q below 0.01 are told, at most two of one kind; of items and interests
+    only what is liked, since nobody likes most things.
     """
     own = marks.filter(pl.col("segment") == segment)
     rows = [*_parts_of_day(own), *own.filter(~pl.col("kind").is_in(["hour"])).iter_rows(named=True)]
     rows = [row for row in rows if abs(row["effect"] or 0) >= SMALL and (row["q"] or 0.0) < MAX_Q]
+    rows = [row for row in rows if row["effect"] > 0 or not str(row["kind"]).startswith(("interest", "item"))]
     rows.sort(key=lambda row: -abs(row["effect"]))
     said: list[str] = []
     met: dict[str, int] = {}
@@ -64,7 +66,7 @@ def _told(row: Mapping[str, Any], labels: Labels) -> str:
         return f"{LEVELS.get(name, name.replace('_', ' '))}: {_number(value)} against {_number(others)}"
     against = f"({share(value, 1)} against {share(others, 1)})"
     if kind.startswith("interest") or kind == "item":
-        return f"{'likes' if more else 'passes over'} {name} {against}"
+        return f"likes {name} {against}"
     if kind == "hour":
         return f"{_times(value, others)} {name} {against}"
     if kind == "weekday":
@@ -81,6 +83,8 @@ def _times(value: float, others: float) -> str:
     if others <= 0 or value <= 0:
         return "only here" if value > 0 else "never"
     ratio = value / others
+    if ratio >= 10:
+        return f"{ratio:.0f}x as often"
     return f"{ratio:.1f}x as often" if ratio >= 1.5 or ratio <= 0.67 else ("more" if ratio > 1 else "less")
 
 

@@ -16,7 +16,7 @@ from desirepath.report.labels import Labels
 from desirepath.report.marks import told_marks
 from desirepath.report.theme import COLOURS, QUIET, figure, many, plain, share
 
-MAX_POINTS = 2500
+MAX_POINTS = 2000
 MAX_SEGMENTS = 12
 SYMBOLS = ("circle", "diamond")
 
@@ -70,7 +70,7 @@ def segment_map(members: pl.DataFrame, sizes: pl.DataFrame, labels: Labels) -> g
         if own.is_empty():
             continue
         is_quiet = segment < 0 or place >= MAX_SEGMENTS
-        made.add_scattergl(
+        made.add_scatter(
             x=own["x"].cast(pl.Float64).round(2).to_list(),
             y=own["y"].cast(pl.Float64).round(2).to_list(),
             mode="markers",
@@ -183,7 +183,7 @@ def classes_plot(data: BehaviourData, labels: Labels) -> Plot:
         made.add_annotation(
             x=plain(name), y=totals[name], yanchor="bottom", showarrow=False, text=share(totals[name], whole)
         )
-    made.update_layout(barmode="stack", showlegend=has_parts)
+    made.update_layout(barmode="stack", showlegend=has_parts, legend={"traceorder": "normal"})
     made.update_xaxes(type="category", showgrid=False, title_text="activity class")
     made.update_yaxes(
         title_text="users", rangemode="tozero", range=[0, 1.12 * max(totals.values(), default=1)]
