@@ -112,7 +112,7 @@ def rules(database: SequenceDatabase, config: RuleConfig | None = None) -> pl.Da
         TooLittleData: the least support is above the number of sequences.
 
     >>> log = SequenceDatabase.from_lists([["a", "b", "c"], ["b", "a", "c"], ["a", "b"]])
-    >>> rules(log, RuleConfig(min_support=2)).select("antecedent", "consequent", "confidence").rows()[0]
+    >>> rules(log, RuleConfig(min_support=2)).select("antecedent", "consequent", "confidence").rows()[-1]
     (['a', 'b'], ['c'], 0.666...)
     """
     return find_rules(database, config).frame
