@@ -41,13 +41,12 @@ def consequents(
         limits: least support of a rule, most symbols of a consequent, support of the antecedent.
         found: what there is already.
         gauge: see `gauge`.
-        worker: which of the gauge's places is ours.
+        worker: our place in it.
     """
     if not len(after):
         return found
     members, begins = _sets(places, windows, after)
-    owner = windows[0]
-    n = len(after)
+    owner, n = windows[0], len(after)
     tally = np.zeros((4, n + 1), np.int64)
     # Entries: which set, and the first member that may still be added.
     of_set, following = np.empty(len(begins) - 1, np.int64), np.empty(len(begins) - 1, np.int64)

@@ -40,13 +40,11 @@ def grow(
         rows: (6, N) see `projection`.
         first: rows of each symbol's matches, symbol by symbol, and where each symbol's begin.
         roots: symbols to begin with, in the order wanted.
-        flags: (n,) bit 0: may begin a pattern, bit 1: may end one.
-        needs: (n,) the bit of each symbol that must be held.
+        flags: (n,) see `lattice.Asked`.
+        needs: (n,) likewise.
         options: (9,) see the constants above.
-        gauge: patterns met and memory held by all threads, and the stop sign.
-        worker: which of the gauge's places is ours.
-
-    Cost: one visit of each row that may follow a match, a pattern; the entries of one path in memory.
+        gauge: see `gauge`.
+        worker: our place in it.
     """
     n = len(flags)
     with_sets, first_only = options[WITH_SETS] != 0, options[FIRST_ONLY] != 0
@@ -55,8 +53,7 @@ def grow(
     touched = np.empty(2 * n, np.int32)
     path = np.zeros((5, 64), np.int64)  # code, first depth of its element, bits held, right start, right end
     ends, starts = np.empty(1 << 12, np.int32), np.empty(1 << 12, np.int32)
-    # A pending child: code, depth, parent node, first entry, one past the last, support.
-    pending, n_pending = np.empty((256, 6), np.int64), 0
+    pending, n_pending = np.empty((256, 6), np.int64), 0  # see _put
     nodes, n_nodes = np.empty((4, 1 << 10), np.int32), 0
     best = np.zeros(max(1, options[TOP_K]), np.int64)
     for root in roots:
@@ -105,12 +102,8 @@ def grow(
                 fill(rows, ends, starts, (begin, end), with_sets, first_only, tally)
             for i in range(n_touched):
                 tally[0, touched[i]] = tally[1, touched[i]] = 0
-    return (
-        nodes[0, :n_nodes].copy(),
-        nodes[1, :n_nodes].copy(),
-        nodes[2, :n_nodes].copy(),
-        nodes[3, :n_nodes].copy(),
-    )
+    found = nodes[:, :n_nodes].copy()
+    return found[0], found[1], found[2], found[3]
 
 
 @numba.njit(nogil=True, cache=True)

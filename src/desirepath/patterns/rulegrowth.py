@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from desirepath.patterns.consequents import Found, consequents
 from desirepath.patterns.gauge import RUNNING, STOP, may_hold
+from desirepath.patterns.projection import longer
 
 # Entries of `limits`.
 MIN_COUNT, MAX_ANTECEDENT, MAX_CONSEQUENT, SINGLE = range(4)
@@ -64,14 +65,7 @@ def antecedents(
 
     An antecedent is kept as the windows in which it is complete, for each window the least that may follow
     it. Without a window one is enough for each sequence: from the row where it is first complete.
-
-    Args:
-        log: the rows.
-        roots: symbols.
-        limits: (4,) see the constants above.
-        min_confidence: least share of the antecedent's sequences.
-        gauge: rules found and memory held by all threads, and the stop sign.
-        worker: which of the gauge's places is ours.
+    For `limits` see the constants above, for `gauge` and `worker` the module `gauge`.
     """
     n = len(log.by_symbol_offsets) - 1
     single = limits[SINGLE] != 0
@@ -135,10 +129,7 @@ def antecedents(
             if depth < limits[MAX_ANTECEDENT]:
                 more = _candidates(log, windows, begin, end, symbol, tally, limits)
                 last = frame[depth, 4] + len(more)
-                if last > len(candidates):
-                    longer = np.empty(2 * last, np.int32)
-                    longer[: len(candidates)] = candidates
-                    candidates = longer
+                candidates = longer(candidates, last)
                 candidates[frame[depth, 4] : last] = more
                 frame[depth, 4] = last
     return found
