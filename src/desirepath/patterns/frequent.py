@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -183,22 +183,24 @@ def _of_kind(tree: PrefixTree, kind: Kind) -> NDArray[np.int64]:
 def _top(encoded: Encoded, config: MiningConfig, min_count: int) -> tuple[PrefixTree, NDArray[np.int64], str]:
     """The largest supports, more than were asked for where they tie.
 
-    The supports of patterns of one and two symbols are found first: the k-th of them is a least support
-    with which most of the search need never begin. Closed patterns are looked for among the largest k, 2k,
-    4k... of all: a longer pattern of the same support is always among them too.
+    The least support rises as patterns are found. Where that alone does not end the search soon, the
+    supports of short patterns are found first: the k-th of them is a least support with which most of the
+    search need never begin. Closed patterns are looked for among the largest k, 2k, 4k... of all: a longer
+    pattern of the same support is always among them too.
     """
-    wanted = config.top_k
+    wanted, longest = config.top_k, config.max_length or ANY_LENGTH
     while True:
         least = min_count
-        for longest in (max(2, config.min_length), config.max_length):
-            rule = new_rule(
-                np.array([least], np.int64), longest, encoded.n_sequences, wanted, config.min_length
-            )
-            tree, _, stopped = grow(encoded, rule, config)
+        soon = replace(config, max_patterns=min(config.max_patterns, 8 * wanted + 1000))
+        short = min(longest, max(2, config.min_length))
+        for limits, length in ((soon, longest), (config, short), (config, longest)):
+            first = np.array([least], np.int64)
+            rule = new_rule(first, length, encoded.n_sequences, wanted, config.min_length)
+            tree, _, stopped = grow(encoded, rule, limits)
             supports = tree.support[tree.length >= config.min_length]
             if len(supports) >= wanted:
                 least = max(least, int(np.partition(supports, -wanted)[-wanted]))
-            if stopped:
+            if not stopped and length == longest:
                 break
         nodes = _of_kind(tree, config.kind)
         nodes = nodes[(tree.support[nodes] >= least) & (tree.length[nodes] >= config.min_length)]
