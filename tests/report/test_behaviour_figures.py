@@ -291,7 +291,9 @@ def test_long_names_are_cut_and_whole_on_hover():
     name = "a very long title of an item that no axis could ever bear in full"
     table = pl.DataFrame({"pattern": [["1", "2", "1"]], "support": [3]})
     bars = pattern_bars(table, 9, Labels({"1": name, "2": name}))
-    assert len(bars.layout.yaxis.ticktext[0]) < 70
+    lines = bars.layout.yaxis.ticktext[0].split("<br>")
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 56
     assert "bear in full" in bars.data[0].customdata[0]
 
 

@@ -103,7 +103,7 @@ def odds_dots(table: pl.DataFrame, groups: tuple[str, ...], labels: Labels) -> g
     colour = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)}
     places = list(range(len(rows)))
     ratio, low, high = ([row[name] for row in rows] for name in ("odds_ratio", "odds_low", "odds_high"))
-    made = figure(height=150 + 30 * max(1, len(rows)), margin={"r": 190, "t": 60, "l": 60, "b": 60})
+    made = figure(height=150 + 36 * max(1, len(rows)), margin={"r": 190, "t": 60, "l": 60, "b": 60})
     made.add_scatter(
         x=ratio,
         y=places,

@@ -222,6 +222,8 @@ def paths_table(data: BehaviourData, labels: Labels) -> Table:
         head=("path", f"{unit}s", "share", "median length"),
         rows=rows,
         numeric=frozenset({1, 2, 3}),
-        reading=f"The most common path is that of {share(best['share'], 1)}." if best else "",
+        reading=f"The most common path, {labels.path(best['path'])}, is that of {share(best['share'], 1)}."
+        if best
+        else "",
         basis=data.basis("top_paths"),
     )

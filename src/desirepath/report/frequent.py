@@ -84,7 +84,7 @@ def pattern_bars(table: pl.DataFrame, n_sequences: int, labels: Labels, unit: st
     support = table["support"].to_list()
     low, high = wilson(support, [n] * len(support))
     places = list(range(len(support)))
-    made = figure(height=110 + 30 * max(1, len(support)))
+    made = figure(height=110 + 36 * max(1, len(support)))
     made.add_bar(
         x=[s / n for s in support],
         y=places,
@@ -108,7 +108,7 @@ def pattern_bars(table: pl.DataFrame, n_sequences: int, labels: Labels, unit: st
     )
     made.update_yaxes(
         tickvals=places,
-        ticktext=[labels.short_path(pattern, 56) for pattern in table["pattern"]],
+        ticktext=[labels.short_path(pattern, 52) for pattern in table["pattern"]],
         range=[len(places) - 0.4, -0.6],
         showgrid=False,
     )

@@ -39,10 +39,6 @@ def funnel_bars(table: pl.DataFrame, labels: Labels, unit: str = "user") -> go.F
     rows = table.sort("step").to_dicts()
     first = max(1, rows[0]["entered"]) if rows else 1
     entered = [row["entered"] for row in rows]
-    before = [None, *entered[:-1]]
-    shares = [None if not b else n / b for n, b in zip(entered, before, strict=True)]
-    low: list[Any] = [row.get("share_of_previous_low") for row in rows]
-    high: list[Any] = [row.get("share_of_previous_high") for row in rows]
     places = list(range(len(rows)))
     made = make_subplots(
         rows=1,
@@ -72,34 +68,7 @@ def funnel_bars(table: pl.DataFrame, labels: Labels, unit: str = "user") -> go.F
         row=1,
         col=1,
     )
-    later = [p for p in places if shares[p] is not None]
-    made.add_scatter(
-        x=[shares[p] for p in later],
-        y=later,
-        mode="markers+text",
-        marker={"size": 10, "color": COLOURS[1]},
-        text=[share(shares[p] or 0, 1) for p in later],
-        textposition="top center",
-        cliponaxis=False,
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [0 if high[p] is None else high[p] - (shares[p] or 0) for p in later],
-            "arrayminus": [0 if low[p] is None else (shares[p] or 0) - low[p] for p in later],
-            "thickness": 1.8,
-            "width": 5,
-            "color": QUIET,
-        },
-        customdata=[
-            f"{share(shares[p] or 0, 1)} of those at the step before"
-            + ("" if low[p] is None else f"<br>[{share(low[p], 1)}, {share(high[p], 1)}]")
-            for p in later
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
-        showlegend=False,
-        row=1,
-        col=2,
-    )
+    made.add_trace(_conversion(rows), row=1, col=2)
     made.update_yaxes(
         tickvals=places,
         ticktext=[
@@ -120,6 +89,38 @@ def funnel_bars(table: pl.DataFrame, labels: Labels, unit: str = "user") -> go.F
     made.update_layout(template=template(), height=110 + 58 * len(rows), margin={"t": 44}, bargap=0.35)
     made.update_annotations(font={"size": 13})
     return made
+
+
+def _conversion(rows: list[dict[str, Any]]) -> go.Scatter:
+    """Dots of the share of those at the step before who came on, where there were any."""
+    known = [p for p in range(1, len(rows)) if rows[p - 1]["entered"]]
+    shares = [rows[p]["entered"] / rows[p - 1]["entered"] for p in known]
+    ends = [(rows[p].get("share_of_previous_low"), rows[p].get("share_of_previous_high")) for p in known]
+    return go.Scatter(
+        x=shares,
+        y=known,
+        mode="markers+text",
+        marker={"size": 10, "color": COLOURS[1]},
+        text=[share(value, 1) for value in shares],
+        textposition="top center",
+        cliponaxis=False,
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [0 if high is None else high - v for v, (_, high) in zip(shares, ends, strict=True)],
+            "arrayminus": [0 if low is None else v - low for v, (low, _) in zip(shares, ends, strict=True)],
+            "thickness": 1.8,
+            "width": 5,
+            "color": QUIET,
+        },
+        customdata=[
+            f"{share(value, 1)} of those at the step before"
+            + ("" if low is None or high is None else f"<br>[{share(low, 1)}, {share(high, 1)}]")
+            for value, (low, high) in zip(shares, ends, strict=True)
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+        showlegend=False,
+    )
 
 
 def _later(row: dict[str, object]) -> str:

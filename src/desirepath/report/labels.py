@@ -55,15 +55,36 @@ class Labels:
         return ARROW.join(self.full(symbol) for symbol in symbols) or "(no event)"
 
     def short_path(self, symbols: Sequence[object], limit: int = 48) -> str:
-        """Names in order within about `limit` characters, each cut alike; escaped."""
-        if len(self.path(symbols)) <= limit:
+        """Names in order for an axis, escaped: in one or two lines of some `limit` characters.
+
+        >>> Labels().short_path(["a long name", "another name", "c"], 20)
+        'a long name →<br>another name → c'
+        """
+        names = [" ".join(self.full(symbol).split()) for symbol in symbols]
+        if len(ARROW.join(names)) <= limit or len(names) < 2:
             return plain(self.path(symbols), limit)
-        each = max(6, (limit - len(ARROW) * (len(symbols) - 1)) // max(1, len(symbols)))
-        return ARROW.join(self.short(symbol, each) for symbol in symbols)
+        breaks = range(1, len(names))
+        over = [_over(names[:k], limit) + _over(names[k:], limit) for k in breaks]
+        best = min(breaks, key=lambda k: (over[k - 1], abs(2 * k - len(names))))
+        lines = [_fitted(line, limit) for line in (names[:best], names[best:])]
+        return f"{ARROW.rstrip()}<br>".join(lines)
 
     def hover(self, text: str) -> str:
         """Plain text for a hover box: escaped, in lines of some 60 characters."""
         return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, 60)) or " "
+
+
+def _over(names: list[str], limit: int) -> int:
+    return max(0, len(ARROW.join(names)) - limit)
+
+
+def _fitted(names: list[str], limit: int) -> str:
+    """Names joined within the limit: the longest are cut, alike, and not below 8 characters."""
+    room = limit - len(ARROW) * (len(names) - 1)
+    cap = max(map(len, names))
+    while cap > 8 and sum(min(len(name), cap) for name in names) > room:
+        cap -= 1
+    return ARROW.join(plain(name, cap) for name in names)
 
 
 def spelled_parts(*columns: pl.Series) -> list[str]:
