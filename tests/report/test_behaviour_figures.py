@@ -33,7 +33,7 @@ from desirepath.patterns.paths import (
     transitions,
 )
 from desirepath.patterns.rules import RuleConfig, rules
-from desirepath.report import BehaviourData, Ground, figure_of
+from desirepath.report import BehaviourData, Ground, contrast_figure, figure_of
 from desirepath.report.behaviour_part import PARTS, behaviour_sections, named_in
 from desirepath.report.caution import cautions
 from desirepath.report.contrast import odds_dots, parting
@@ -229,7 +229,8 @@ def test_contrast_of_three_groups_has_a_legend(world):
         [f"g{s % 3}" for s in range(400)],
         ContrastConfig(mining=MiningConfig(min_support=0.1, threads=1)),
     )
-    drawn = figure_of("contrast", BehaviourData(contrast=table))
+    drawn = contrast_figure(table, groups=("g0", "g1", "g2"), group_sizes=(134, 133, 133))
+    assert "134 of g0" in drawn.layout.title.subtitle.text
     assert {trace.name for trace in drawn.data[1:]} == {"g0", "g1", "g2"}
 
 

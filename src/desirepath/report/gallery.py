@@ -145,9 +145,10 @@ def contrast_figure(
     titles: Titles | None = None,
     ground: Ground | None = None,
     groups: tuple[str, ...] = (),
+    group_sizes: tuple[int, ...] = (),
 ) -> go.Figure:
-    """Dots and intervals of odds ratios, from `contrast`."""
-    data = BehaviourData(contrast=table, groups=groups, ground=ground or Ground())
+    """Dots and intervals of odds ratios, from `contrast`; of two groups the first is drawn to the right."""
+    data = BehaviourData(contrast=table, groups=groups, group_sizes=group_sizes, ground=ground or Ground())
     return figure_of("contrast", data, titles)
 
 
