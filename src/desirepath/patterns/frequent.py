@@ -28,6 +28,8 @@ from desirepath.patterns.suffixes import search
 
 Kind = Literal["frequent", "closed", "maximal"]
 ANY_LENGTH = 2**31 - 1
+MOST_LOOK_UPS = 50_000_000
+"""Of a search that a budget ended, closed and maximal patterns are told among as many symbols."""
 PIECES = 24
 """Work is cut so that no piece is much above this part of a thread's share."""
 
@@ -161,6 +163,8 @@ def _all(database: SequenceDatabase, config: MiningConfig, min_count: int) -> Pa
         tree, nodes, stopped = _top(encoded, config, min_count)
     else:
         tree, _, stopped = grow(encoded, new_rule(least, config.max_length), config)
+        if stopped and config.kind != "frequent":
+            tree = _head(tree)
         nodes = _of_kind(tree, config.kind)
     nodes = nodes[tree.length[nodes] >= config.min_length]
     patterns = Patterns(
@@ -178,6 +182,12 @@ def _of_kind(tree: PrefixTree, kind: Kind) -> NDArray[np.int64]:
     if kind == "frequent":
         return np.arange(len(tree))
     return np.flatnonzero(closed(tree) if kind == "closed" else maximal(tree))
+
+
+def _head(tree: PrefixTree) -> PrefixTree:
+    """The first patterns of an explosion, as many as can be compared with each other in seconds."""
+    n = int(np.searchsorted(np.cumsum(tree.length, dtype=np.int64), MOST_LOOK_UPS))
+    return PrefixTree(parent=tree.parent[:n], symbol=tree.symbol[:n], support=tree.support[:n])
 
 
 def _top(encoded: Encoded, config: MiningConfig, min_count: int) -> tuple[PrefixTree, NDArray[np.int64], str]:

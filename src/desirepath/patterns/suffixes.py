@@ -178,7 +178,8 @@ def _is_dense(scratch: Scratch, k: int, events: int, rows: int, n_columns: int) 
         supports += scratch.supports[scratch.chosen[i]]
     columns_cost = padded(rows) / 64 * (k * k * 3 + 4 * n_columns) + padded(rows) * n_columns / 16
     suffixes_cost = 1.5 * supports * events / rows
-    return columns_cost < 4 * suffixes_cost + 100000 and n_columns * padded(rows) < 64 * events + 1000000
+    small = n_columns * padded(rows) < 64 * events + 1000000
+    return bool(small and columns_cost < 4 * suffixes_cost + 100000)
 
 
 @inner
