@@ -136,6 +136,22 @@ def split_temporal(
     )
 
 
+def turnover(sequences: Sequences, quantile: float = 0.9) -> float:
+    """Share of the events after the `quantile` of all event times whose item had no event before it.
+
+    Cost: two passes over the events.
+
+    >>> log = Sequences.from_lists([["a", "b", "a", "c"]])
+    >>> turnover(log, 0.5)
+    0.5
+    """
+    time_s = np.asarray(sequences.time_s)
+    late = time_s >= _cut(time_s, quantile)
+    old = np.zeros(len(sequences.items), bool)
+    old[sequences.item_ix[~late]] = True
+    return float(np.mean(~old[sequences.item_ix[late]]))
+
+
 def split_leave_one_out(sequences: Sequences) -> Split:
     """Each user's last event is the test, the one before it validation, the rest training.
 
