@@ -20,8 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from desirepath.errors import ConfigError, nearest
 
 PREFIX = "DESIREPATH_"
-NOT_SETTINGS = frozenset({"DESIREPATH_DATA", "DESIREPATH_PEER_PYTHON"})
-"""Environment variables with our prefix that are no configuration keys."""
+NOT_SETTINGS = ("_DATA", "_PEER_PYTHON")
+"""Ends of environment variables with our prefix that are no configuration keys."""
 
 Sections = Mapping[str, type]
 Values = dict[str, dict[str, Any]]
@@ -54,7 +54,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Values:
     values: Values = {}
     for name, text in environment.items():
         section, found, key = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
+        if name.startswith(PREFIX) and (found or not name.endswith(NOT_SETTINGS)):
             if not found:
                 raise ConfigError(f"{name} must read {PREFIX}SECTION__KEY, with two underscores between.")
             values.setdefault(section, {})[key] = text

@@ -8,6 +8,8 @@
       items.parquet       what is known of items, if given; users.parquet likewise
       sequences/          the packed sequences
       runs/NAME/          one folder a trained model: weights, settings, curve
+      behaviour/          what was mined: patterns, paths, contrasts
+      segments/           the segments of users
       evaluation.json     the models compared
       recommendations.parquet
       report.html
@@ -143,6 +145,16 @@ class Workspace:
     def run(self, name: str) -> Path:
         """Folder of one trained model."""
         return self.folder / "runs" / name
+
+    @property
+    def behaviour(self) -> Path:
+        """Folder of what was mined for the report: patterns, paths, contrasts."""
+        return self.folder / "behaviour"
+
+    @property
+    def segments(self) -> Path:
+        """Folder of the segments."""
+        return self.folder / "segments"
 
     @property
     def evaluation(self) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from desirepath.events.raw import ColumnChoice
 from desirepath.flows.progress import Progress, silent
-from desirepath.flows.words import Answer, Asked, Given
+from desirepath.flows.words import Answer, Asked, Given, Output, Selection
 
 if TYPE_CHECKING:
     from desirepath.flows.examination import doctor
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from desirepath.flows.ingestion import ingest, inspect
     from desirepath.flows.learning import evaluate, train
     from desirepath.flows.marketplace import demo
+    from desirepath.flows.mining import mine
+    from desirepath.flows.people import profile, segments
     from desirepath.flows.pipeline import run
     from desirepath.flows.recommendation import recommend
 
@@ -29,8 +31,11 @@ _PLACES = {
     "export": "exportation",
     "ingest": "ingestion",
     "inspect": "ingestion",
+    "mine": "mining",
+    "profile": "people",
     "recommend": "recommendation",
     "run": "pipeline",
+    "segments": "people",
     "train": "learning",
 }
 
@@ -46,15 +51,20 @@ __all__ = [
     "Asked",
     "ColumnChoice",
     "Given",
+    "Output",
     "Progress",
+    "Selection",
     "demo",
     "doctor",
     "evaluate",
     "export",
     "ingest",
     "inspect",
+    "mine",
+    "profile",
     "recommend",
     "run",
+    "segments",
     "silent",
     "train",
 ]

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from desirepath.errors import ConfigError, WorkspaceError
+from desirepath.errors import WorkspaceError
 from desirepath.events.log import EventLog
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.progress import Progress, silent
+from desirepath.flows.tabulation import check_ending, write_table
 from desirepath.flows.words import Answer
 from desirepath.schema import TIME
 from desirepath.workspace import Workspace
-
-ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
 def export(folder: Path, what: str, to: Path, progress: Progress = silent) -> Answer:
@@ -26,18 +25,10 @@ def export(folder: Path, what: str, to: Path, progress: Progress = silent) -> An
         ConfigError: the file's ending is none of .parquet, .csv, .jsonl.
         WorkspaceError: the workspace does not hold that part yet.
     """
-    if to.suffix not in ENDINGS:
-        raise ConfigError(f"The file must end in {', '.join(ENDINGS)}; got '{to.name}'.")
+    check_ending(to)
     progress(f"Exporting {what}", 0.0, "")
     table = _table(Workspace.open(folder), what)
-    part = to.with_name(to.name + ".part")
-    if to.suffix == ".parquet":
-        table.sink_parquet(part)
-    elif to.suffix == ".csv":
-        table.sink_csv(part)
-    else:
-        table.sink_ndjson(part)
-    part.replace(to)
+    write_table(table, to)
     progress(f"Exporting {what}", 1.0, "")
     return Answer({"path": str(to), "what": what}, [f"{what}: {to}"])
 

@@ -15,13 +15,18 @@ from rich.table import Table
 
 from desirepath.evaluation.table import Evaluation
 from desirepath.events.log import EventLog
+from desirepath.flows.behaviour import mine_behaviour, open_behaviour
 from desirepath.flows.ingestion import take_in
+from desirepath.flows.items import titles_of
 from desirepath.flows.learning import compared, fitted_models, open_split
 from desirepath.flows.progress import Progress, silent
-from desirepath.flows.recommendation import choose, open_recommender, recommend_to_all, titles_of
+from desirepath.flows.recommendation import choose, open_recommender, recommend_to_all
 from desirepath.flows.settings import Settings, load_settings, remember
 from desirepath.flows.words import Answer, Given
 from desirepath.workspace import Workspace, fingerprint
+
+BEHAVIOUR = ("behaviour", "classes", "vectors", "segments")
+"""Sections that mining reads."""
 
 
 def run(given: Given, to: Path, words: Sequence[str] = (), progress: Progress = silent) -> Answer:
@@ -33,7 +38,7 @@ def run(given: Given, to: Path, words: Sequence[str] = (), progress: Progress = 
     split = open_split(workspace, settings, progress)
     made_from = fingerprint(
         workspace.step("sequences"),
-        settings.plain("split", "evaluation", "recommend", "model", "training"),
+        settings.plain("split", "evaluation", "recommend", "model", "training", *BEHAVIOUR),
     )
     if not workspace.is_done("run", made_from):
         if not workspace.is_done("evaluate", made_from):
@@ -43,9 +48,19 @@ def run(given: Given, to: Path, words: Sequence[str] = (), progress: Progress = 
             workspace.finish("evaluate", made_from)
         recommender, exclude_seen = open_recommender(workspace, settings)
         recommend_to_all(workspace, recommender, settings.recommend.k, exclude_seen, progress)
+        if settings.behaviour.enabled:
+            _behaviour(workspace, settings, progress)
         report(workspace, progress)
         workspace.finish("run", made_from)
     return _answer(workspace, settings, time.monotonic() - began)
+
+
+def _behaviour(workspace: Workspace, settings: Settings, progress: Progress) -> None:
+    """Mine what people do, unless it was mined from these very rows and options."""
+    made_from = fingerprint(workspace.step("sequences"), settings.plain(*BEHAVIOUR))
+    if not workspace.is_done("behaviour", made_from):
+        mine_behaviour(workspace, settings, progress)
+        workspace.finish("behaviour", made_from)
 
 
 def report(workspace: Workspace, progress: Progress = silent) -> Path:
@@ -70,6 +85,7 @@ def report(workspace: Workspace, progress: Progress = silent) -> Path:
         titles=titles_of(workspace),
         protocol=found.protocol if found else "",
         warnings=found.notes if found else (),
+        behaviour=open_behaviour(workspace),
     )
     return write_report(
         workspace.report, data, progress=lambda share, note: progress("Writing the report", share, note)

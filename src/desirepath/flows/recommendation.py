@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError
 from desirepath.flows.ingestion import open_sequences
+from desirepath.flows.items import titles_of
 from desirepath.flows.learning import TRANSFORMER, sample, validation_figures
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings
@@ -45,9 +46,9 @@ def choose(
         return str(done["model"])
     title = "Choosing and fitting anew"
     progress(title, 0.0, "")
-    figures = validation_figures(settings, split, models)
+    figures = validation_figures(settings, split, models, progress)
     best = max(figures, key=lambda name: figures[name])
-    progress(title, 0.1, best)
+    progress(title, 0.5, best)
     calibration = _calibrated(models[best], split, settings)
     folder = workspace.run(FINAL)
     if best == TRANSFORMER:
@@ -142,17 +143,6 @@ def open_recommender(workspace: Workspace, settings: Settings) -> tuple[Recommen
         calibration=calibration,
     )
     return recommender, exclude_seen
-
-
-def titles_of(workspace: Workspace) -> dict[str, str]:
-    """Item id to title, where a table of items with titles was given."""
-    path = workspace.table("items")
-    if not path.exists():
-        return {}
-    table = pl.read_parquet(path)
-    if "title" not in table.columns:
-        return {}
-    return dict(table.select(ITEM, "title").drop_nulls().iter_rows())
 
 
 def save_state(model: Model, folder: Path) -> None:

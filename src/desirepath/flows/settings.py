@@ -18,6 +18,7 @@ from desirepath.errors import ConfigError
 from desirepath.evaluation.judge import EvaluationConfig
 from desirepath.events.cleaning import CleaningConfig
 from desirepath.models import BASELINES
+from desirepath.profiles import ClassConfig, SegmentConfig, VectorConfig
 from desirepath.recommend.ranking import seen_share
 from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.splits import Split, split_leave_one_out, split_temporal
@@ -90,6 +91,33 @@ class RecommendConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BehaviourConfig:
+    """What `run` mines for the report, and what segments are made of."""
+
+    enabled: bool = True
+    """Whether `run` mines at all."""
+    by: tuple[str, ...] = ()
+    """What an event on a path is called; empty: its action where there are several, else its kind of item."""
+    goal: str = ""
+    """The action that funnels end in and groups are told apart by; empty: one that sounds like a purchase,
+    else the rarest that 1 in 20 users did."""
+    steps: tuple[str, ...] = ()
+    """Steps of the funnel; empty: a look, a sign of wanting, the goal, as far as the log has them."""
+    n_patterns: int = 200
+    """Most frequent sequences of items that are kept, 1 or more."""
+    max_seconds: float = 20.0
+    """Time for each search, above 0; a search that ends early says so."""
+    segments_by: tuple[Literal["patterns", "embeddings"], ...] = ()
+    """What describes users beside features and interests: "patterns" they hold, a model's "embeddings"."""
+
+    def __post_init__(self) -> None:
+        if self.n_patterns < 1:
+            raise ConfigError(f"n_patterns must be at least 1; got {self.n_patterns}.")
+        if not self.max_seconds > 0:
+            raise ConfigError(f"max_seconds must be above 0; got {self.max_seconds}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every section, resolved; `model` and `training` are None where torch is not installed."""
 
@@ -97,6 +125,10 @@ class Settings:
     split: SplitConfig
     evaluation: EvaluationConfig
     recommend: RecommendConfig
+    behaviour: BehaviourConfig
+    classes: ClassConfig
+    vectors: VectorConfig
+    segments: SegmentConfig
     model: Any = None
     training: Any = None
 
@@ -118,6 +150,10 @@ def sections() -> dict[str, type]:
         "split": SplitConfig,
         "evaluation": EvaluationConfig,
         "recommend": RecommendConfig,
+        "behaviour": BehaviourConfig,
+        "classes": ClassConfig,
+        "vectors": VectorConfig,
+        "segments": SegmentConfig,
     }
     if find_spec("torch") is not None:
         from desirepath.models.sasrec import SASRecConfig

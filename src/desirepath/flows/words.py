@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 
@@ -39,6 +39,36 @@ class Asked:
     similar_user: str | None = None
     k: int | None = None
     exclude_seen: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What an event is called, and which sequences are looked at; what is None is chosen by the log."""
+
+    by: Sequence[str] = ()
+    """"item", "action", a column of the items' table or of the context; several are joined."""
+    per: Literal["user", "session"] | None = None
+    session_gap_s: float = 1800.0
+    collapse_repeats: bool = False
+    simultaneous: bool = False
+    actions: Sequence[str] = ()
+    """Only events with these actions; empty for all."""
+    start: Sequence[str] = ()
+    """Only sequences whose first event is one of these; empty for all."""
+    end: Sequence[str] = ()
+    """Only sequences whose last event is one of these; empty for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where a table goes."""
+
+    k: int = 20
+    """Rows shown on the screen."""
+    to: Path | None = None
+    """A .parquet, .csv or .jsonl file for the whole table."""
+    plot: Path | None = None
+    """An .html, .png, .svg or .pdf file for a drawing of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,25 @@ class SequenceDatabase:
         """Number of different names."""
         return len(self.symbols)
 
+    def keep(self, rows: NDArray[np.bool_]) -> SequenceDatabase:
+        """The same sequences with only the events where `rows` is true; some may become empty.
+
+        Shapes: rows (N,) bool.     Cost: one pass over each column.
+        """
+        if rows.shape != (self.n_events,):
+            raise ShapeError(f"rows must have shape ({self.n_events},); got {rows.shape}.")
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows, dtype=np.int64)])
+        return SequenceDatabase(
+            offsets=before[self.offsets],
+            symbol_ix=self.symbol_ix[rows],
+            time_s=self.time_s[rows],
+            symbols=self.symbols,
+            user_ix=self.user_ix,
+            users=self.users,
+            row=self.row[rows],
+            element=None if self.element is None else self.element[rows],
+        )
+
     @staticmethod
     def from_lists(
         sequences: Sequence[Sequence[str]] | Sequence[Sequence[Iterable[str]]],
@@ -338,6 +357,23 @@ def _elements(
     order = order[kept]
     first_instant = np.maximum.accumulate(np.where(opens, instant, 0))
     return order, (instant - first_instant)[order].astype(np.int32)
+
+
+def joined(parts: Sequence[SequenceDatabase]) -> SequenceDatabase:
+    """The sequences of all parts, one part after the other; the parts share symbols and users."""
+    elements = [part.element for part in parts if part.element is not None]
+    return SequenceDatabase(
+        offsets=np.concatenate(
+            [np.zeros(1, np.int64), np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))]
+        ),
+        symbol_ix=np.concatenate([part.symbol_ix for part in parts]),
+        time_s=np.concatenate([part.time_s for part in parts]),
+        symbols=parts[0].symbols,
+        user_ix=np.concatenate([part.user_ix for part in parts]),
+        users=parts[0].users,
+        row=np.concatenate([part.row for part in parts]),
+        element=np.concatenate(elements) if elements else None,
+    )
 
 
 def check_nonempty(database: SequenceDatabase) -> None:
