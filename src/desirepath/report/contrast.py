@@ -34,7 +34,7 @@ def contrast_plot(data: BehaviourData, labels: Labels) -> Plot:
         name="contrast",
         title=data.title("contrast", f"What sets apart {names}"),
         figure=odds_dots(shown, groups, labels),
-        reading=contrast_reading(data.contrast, shown, labels),
+        reading=contrast_reading(data.contrast, shown, groups, labels),
         basis=" ".join(
             [
                 data.basis("contrast"),
@@ -70,7 +70,8 @@ def parting(table: pl.DataFrame, groups: tuple[str, ...], limit: int = MAX_ROWS)
     """
     sure = table.filter((pl.col("q") < SURE) & (pl.col("odds_ratio") > 1))
     chosen = sure if sure.height else table
-    each = max(2, limit // max(1, len(groups)))
+    met = set(chosen["class"])
+    each = max(2, limit // max(1, sum(group in met for group in groups)))
     parts = []
     for group in groups:
         own = chosen.filter(pl.col("class") == group)
@@ -210,7 +211,9 @@ def _q(q: float | None) -> str:
     return f"q = {q:.2g}" if q >= 0.001 else "q < 0.001"
 
 
-def contrast_reading(table: pl.DataFrame, shown: pl.DataFrame, labels: Labels) -> str:
+def contrast_reading(
+    table: pl.DataFrame, shown: pl.DataFrame, groups: tuple[str, ...], labels: Labels
+) -> str:
     """One sentence: the pattern that sets groups apart most, and how many do so beyond chance."""
     sure = table.filter(pl.col("q") < SURE)
     n_patterns = many(table["pattern"].n_unique(), "pattern")
@@ -220,8 +223,10 @@ def contrast_reading(table: pl.DataFrame, shown: pl.DataFrame, labels: Labels) -
             "differences are drawn, and all may be chance."
         )
     top = shown.sort("odds_low", descending=True).row(0, named=True)
+    others = [f"“{group}”" for group in groups if group != top["class"]]
+    rest = others[0] if len(others) == 1 else "all others"
     return (
         f"{labels.path(top['pattern'])}: {share(top['share'], 1)} of “{top['class']}”, "
-        f"{share(top['share_rest'], 1)} of all others. {sure['pattern'].n_unique():,} of {n_patterns} set "
+        f"{share(top['share_rest'], 1)} of {rest}. {sure['pattern'].n_unique():,} of {n_patterns} set "
         f"groups apart beyond chance (q below {SURE})."
     )

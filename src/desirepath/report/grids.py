@@ -195,11 +195,15 @@ def cohorts_plot(data: BehaviourData, labels: Labels) -> Plot:
     period = data.period
     table = data.retention.filter(pl.col("users") > 0)
     all_days = table["cohort"].unique().sort().to_list()
-    days = all_days[-MAX_COHORTS:]
+    sizes = dict(table.group_by("cohort").agg(pl.col("users").max()).iter_rows())
+    # The latest cohorts, unless the first ones hold most users: those who were there when the log began.
+    ends = {"last": all_days[-MAX_COHORTS:], "first": all_days[:MAX_COHORTS]}
+    end = max(ends, key=lambda name: (sum(sizes[day] for day in ends[name]), name))
+    days = ends[end]
     table = table.filter(pl.col("cohort").is_in(days) & (pl.col("period") < MAX_PERIODS))
     last = int(table["period"].max() or 0)  # type: ignore[arg-type]
     known = {(row["cohort"], row["period"]): row for row in table.iter_rows(named=True)}
-    users = dict(table.group_by("cohort").agg(pl.col("users").max()).iter_rows())
+    users = {day: sizes[day] for day in days}
     z: list[list[float | None]] = []
     hover = []
     for day in days:
@@ -230,7 +234,7 @@ def cohorts_plot(data: BehaviourData, labels: Labels) -> Plot:
     made.update_yaxes(title_text=f"first {period} (users)")
     reading = _cohorts_reading(data.retention, period)
     if len(all_days) > len(days):
-        reading += f" The last {len(days)} of {many(len(all_days), 'cohort')} are shown."
+        reading += f" The {end} {len(days)} of {many(len(all_days), 'cohort')} are shown."
     return Plot(
         name="cohorts",
         title=data.title("retention", "Who comes back, by when they first came"),
