@@ -175,7 +175,7 @@ def _contrast(workspace: Workspace, settings: Settings, notes: dict[str, Any]) -
     table = contrast(groups.database, groups.labels.tolist(), ContrastConfig(mining=search))
     notes |= {"groups": names, "group_sizes": sizes}
     notes["grounds"]["contrast"] = subject.ground(more=" ".join(groups.notes))
-    return {"contrast": table.group_by("class", maintain_order=True).head(100)}
+    return {"contrast": table}
 
 
 def _middle(subject: Subject) -> str:

@@ -25,6 +25,7 @@ OPTIONAL = {
     "torch": ("models", "no transformer"),
     "implicit": ("models", "no ALS and BPR"),
     "plotly": ("report", "no report"),
+    "kaleido": ("plot", "no PNG, SVG or PDF"),
     "adbc_driver_sqlite": ("sql", "no reading from SQLite"),
     "adbc_driver_postgresql": ("sql", "no reading from PostgreSQL"),
 }

@@ -105,7 +105,15 @@ def mine_contrast(subject: Subject, options: Mapping[str, Any]) -> Found:
         notes=[f"Of {subject.words}.", *groups.notes, *partial_word(table)],
         columns=("pattern", "class", "share", "share_rest", "lift", "odds_ratio", "q"),
         titles=titles,
-        figure=partial(drawn, "contrast", table, subject.ground(), titles=titles, groups=tuple(names)),
+        figure=partial(
+            drawn,
+            "contrast",
+            table,
+            subject.ground(),
+            titles=titles,
+            groups=tuple(names),
+            group_sizes=tuple(sizes),
+        ),
     )
 
 

@@ -154,7 +154,7 @@ def _course(console: Console, step: str, timeline: pl.DataFrame, rhythm: pl.Data
     _line(
         console,
         f"per {step}",
-        f"{sparkline(shown.get_column('n_events'))}  from {shown.item(0, 'start')}, top {top}",
+        f"{sparkline(shown.get_column('n_events'))}  from {shown.item(0, 'start')}, top {top!s}",
     )
     console.print()
     console.print(Text("    0     6     12    18", style="dim"))
