@@ -22,7 +22,7 @@ from desirepath.patterns.constraints import ConstraintConfig
 from desirepath.patterns.database import SequenceDatabase, check_nonempty
 from desirepath.patterns.encoding import Encoded, encode
 from desirepath.patterns.found import Patterns, PrefixTree
-from desirepath.patterns.gauge import new_gauge
+from desirepath.patterns.gauge import RUNNING, STOP, TOO_MANY, new_gauge
 from desirepath.patterns.harvest import Rule
 from desirepath.patterns.suffixes import search
 
@@ -30,7 +30,7 @@ Kind = Literal["frequent", "closed", "maximal"]
 ANY_LENGTH = 2**31 - 1
 MOST_LOOK_UPS = 50_000_000
 """Of a search that a budget ended, closed and maximal patterns are told among as many symbols."""
-PIECES = 24
+PIECES = 12
 """Work is cut so that no piece is much above this part of a thread's share."""
 
 
@@ -251,6 +251,9 @@ def grow(encoded: Encoded, rule: Rule, config: MiningConfig) -> tuple[PrefixTree
         )
 
     found = share_out(run, _order(pieces, encoded.work), gauge, n_threads, config.max_seconds)
+    met = sum(len(one[0]) for one in found if one is not None)
+    if met > config.max_patterns and gauge[STOP] == RUNNING:
+        gauge[STOP] = TOO_MANY  # kernels look at the budget in strides, and the last one ended in between
     tree, supports = _joined(found, pieces, len(rule.least), config.max_patterns)
     return tree, supports, stopped_by(gauge, config.max_seconds)
 
