@@ -124,9 +124,11 @@ def case(name: str, python: str, repeats: int) -> dict[str, Any]:
     figures["top_1000_to_frequent"] = best(lambda: mine(database, top), repeats) / ours_s
     near = ConstraintConfig(max_gap=3)
     figures["max_gap_to_frequent"] = best(lambda: mine(database, config, near), repeats) / ours_s
-    one = best(lambda: mine(database, config), repeats, time.perf_counter)
     config_2 = MiningConfig(min_support=float(support), threads=2)
-    two = best(lambda: mine(database, config_2), repeats, time.perf_counter)
+    one = two = math.inf
+    for _ in range(max(8, repeats)):  # in turns: the second core is the one that neighbours take first
+        one = min(one, best(lambda: mine(database, config), 1, time.perf_counter))
+        two = min(two, best(lambda: mine(database, config_2), 1, time.perf_counter))
     figures["wall_s_1_thread"], figures["two_threads_times_faster"] = one, one / two
     print(name, json.dumps(figures), flush=True)
     return figures
