@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from desirepath.flows.kernels import compiled_beside
 from desirepath.flows.pipeline import run
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.words import Answer, Given
@@ -26,6 +27,11 @@ QUICK = (
 
 def demo(to: Path, seed: int = 0, words: Sequence[str] = (), progress: Progress = silent) -> Answer:
     """Simulate a small marketplace into `to`/log, run everything on it, and say what was found."""
+    with compiled_beside():
+        return _demo(to, seed, words, progress)
+
+
+def _demo(to: Path, seed: int, words: Sequence[str], progress: Progress) -> Answer:
     log, title = to / "log", "Simulating a marketplace"
     if not (log / "truth.json").exists():
         write(
