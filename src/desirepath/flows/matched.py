@@ -13,7 +13,7 @@ import polars as pl
 from scipy import sparse
 
 from desirepath.flows.ingestion import open_sequences
-from desirepath.flows.items import items_table
+from desirepath.flows.items import items_table, titles_of
 from desirepath.patterns.database import SequenceDatabase, SymbolConfig, sequence_database
 from desirepath.patterns.matrix import pattern_matrix
 from desirepath.patterns.paths import select
@@ -59,8 +59,10 @@ def patterns_of_user(workspace: Workspace, user: str) -> pl.DataFrame | None:
     )
     if known.is_empty():
         return known.select("pattern", "share")
-    held = _held(database, known) > 0
-    return known.filter(pl.Series(held)).sort("share", maintain_order=True).select("pattern", "share")
+    held = known.filter(pl.Series(_held(database, known) > 0)).sort("share", maintain_order=True)
+    titles = titles_of(workspace)
+    names = [[titles.get(name, name) for name in pattern] for pattern in held["pattern"].to_list()]
+    return pl.DataFrame({"pattern": pl.Series(names, dtype=pl.List(pl.String)), "share": held["share"]})
 
 
 def user_patterns(workspace: Workspace) -> tuple[pl.Series, sparse.csr_array, tuple[str, ...]] | None:

@@ -148,7 +148,9 @@ def _contexts(console: Console, table: pl.DataFrame) -> None:
 
 
 def _course(console: Console, step: str, timeline: pl.DataFrame, rhythm: pl.DataFrame) -> None:
-    shown = timeline.tail(WIDTH)
+    # Weeks of silence after the last event say nothing that the head has not said.
+    n = timeline.get_column("n_events")
+    shown = timeline.head(int((n > 0).arg_true().max() or 0) + 1).tail(WIDTH)  # type: ignore[arg-type]
     console.print()
     top = timeline.get_column("n_events").max()
     _line(
