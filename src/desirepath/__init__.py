@@ -14,6 +14,9 @@
 >>> sequences.n_users, sequences.n_items, sequences.n_events
 (3, 3, 8)
 >>> model = dp.BASELINES["markov"]().fit(sequences)
+>>> patterns = dp.mine(dp.sequence_database(sequences), dp.MiningConfig(min_support=2, min_length=2))
+>>> patterns.to_frame()["pattern"].to_list()
+[['tea', 'cup'], ['cup', 'pot']]
 >>> dp.Recommender(model, sequences).recommend("bob", k=1).items["item_id"].item()
 'pot'
 
@@ -35,10 +38,30 @@ if TYPE_CHECKING:
     from desirepath.features import item_features, user_features
     from desirepath.flows.ingestion import to_sequences
     from desirepath.models import BASELINES
+    from desirepath.models.backoff import BackoffChain
     from desirepath.models.sasrec import SASRecConfig
+    from desirepath.patterns.constraints import ConstraintConfig
+    from desirepath.patterns.contrast import ContrastConfig, contrast
+    from desirepath.patterns.database import SequenceDatabase, SymbolConfig, sequence_database
+    from desirepath.patterns.foresight import predict_next
+    from desirepath.patterns.frequent import MiningConfig, mine
+    from desirepath.patterns.match import match
+    from desirepath.patterns.matrix import pattern_matrix
+    from desirepath.patterns.partitions import mine_partitioned
+    from desirepath.patterns.paths import (
+        funnel,
+        path_tree,
+        retention,
+        sankey,
+        step_matrix,
+        top_paths,
+        transitions,
+    )
+    from desirepath.patterns.rules import RuleConfig, rules
+    from desirepath.profiles import item_portrait, segment, user_portrait, user_vectors
     from desirepath.recommend.calibration import Calibration
     from desirepath.recommend.recommender import Recommender
-    from desirepath.report import ReportData, write_report
+    from desirepath.report import ReportData, write_figure, write_report
     from desirepath.sequences import Queries, Sequences, Vocabulary
     from desirepath.sequences.build import build_sequences
     from desirepath.sequences.leaks import check_leaks
@@ -49,32 +72,59 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "BASELINES": "models",
+    "BackoffChain": "models.backoff",
     "Calibration": "recommend.calibration",
     "CleaningConfig": "events.cleaning",
     "ColumnChoice": "events",
+    "ConstraintConfig": "patterns.constraints",
+    "ContrastConfig": "patterns.contrast",
     "EvaluationConfig": "evaluation.judge",
     "EventLog": "events.log",
+    "MiningConfig": "patterns.frequent",
     "Queries": "sequences",
     "RawLog": "events",
     "Recommender": "recommend.recommender",
     "ReportData": "report",
+    "RuleConfig": "patterns.rules",
     "SASRecConfig": "models.sasrec",
+    "SequenceDatabase": "patterns.database",
     "Sequences": "sequences",
+    "SymbolConfig": "patterns.database",
     "TrainConfig": "training",
     "Transformer": "training",
     "Vocabulary": "sequences",
     "build_sequences": "sequences.build",
     "check_leaks": "sequences.leaks",
+    "contrast": "patterns.contrast",
     "evaluate": "evaluation.comparison",
+    "funnel": "patterns.paths",
     "inspect_log": "events",
     "item_features": "features",
+    "item_portrait": "profiles",
+    "match": "patterns.match",
+    "mine": "patterns.frequent",
+    "mine_partitioned": "patterns.partitions",
+    "path_tree": "patterns.paths",
+    "pattern_matrix": "patterns.matrix",
+    "predict_next": "patterns.foresight",
     "read_events": "events",
     "read_table": "events",
+    "retention": "patterns.paths",
+    "rules": "patterns.rules",
+    "sankey": "patterns.paths",
+    "segment": "profiles",
+    "sequence_database": "patterns.database",
     "split_leave_one_out": "sequences.splits",
     "split_temporal": "sequences.splits",
     "split_users": "sequences.splits",
+    "step_matrix": "patterns.paths",
     "to_sequences": "flows.ingestion",
+    "top_paths": "patterns.paths",
+    "transitions": "patterns.paths",
     "user_features": "features",
+    "user_portrait": "profiles",
+    "user_vectors": "profiles",
+    "write_figure": "report",
     "write_report": "report",
 }
 
@@ -91,32 +141,59 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "BASELINES",
+    "BackoffChain",
     "Calibration",
     "CleaningConfig",
     "ColumnChoice",
+    "ConstraintConfig",
+    "ContrastConfig",
     "EvaluationConfig",
     "EventLog",
+    "MiningConfig",
     "Queries",
     "RawLog",
     "Recommender",
     "ReportData",
+    "RuleConfig",
     "SASRecConfig",
+    "SequenceDatabase",
     "Sequences",
+    "SymbolConfig",
     "TrainConfig",
     "Transformer",
     "Vocabulary",
     "__version__",
     "build_sequences",
     "check_leaks",
+    "contrast",
     "evaluate",
+    "funnel",
     "inspect_log",
     "item_features",
+    "item_portrait",
+    "match",
+    "mine",
+    "mine_partitioned",
+    "path_tree",
+    "pattern_matrix",
+    "predict_next",
     "read_events",
     "read_table",
+    "retention",
+    "rules",
+    "sankey",
+    "segment",
+    "sequence_database",
     "split_leave_one_out",
     "split_temporal",
     "split_users",
+    "step_matrix",
     "to_sequences",
+    "top_paths",
+    "transitions",
     "user_features",
+    "user_portrait",
+    "user_vectors",
+    "write_figure",
     "write_report",
 ]
