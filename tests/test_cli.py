@@ -56,7 +56,7 @@ MINE = {
     | LIMITS
     | FINDING
     | {"--kind", "--top-k", "--min-length", "--max-length", "--starts-with", "--ends-with", "--contains"}
-    | {"--no-repeats", "--max-patterns", "--plot"},
+    | {"--no-repeats", "--max-patterns", "--parts", "--plot"},
     "contrast": SELECTION
     | FINDING
     | {"--between", "--min-length", "--max-length", "--order-by", "--max-q", "--plot"},

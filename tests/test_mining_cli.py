@@ -63,6 +63,16 @@ def test_sequences_are_what_the_log_holds(shop):
     assert found["rows"] == len(found["table"]) > 40
 
 
+def test_a_log_in_parts_has_the_same_patterns(shop):
+    words = ("sequences", shop, "--by", "action", "--min-support", "0.5", "-k", "9999")
+    whole, parts = mine(*words)["table"], mine(*words, "--parts", "3")["table"]
+
+    def counted(table: list[dict]) -> dict[tuple[str, ...], int]:
+        return {tuple(row["pattern"]): row["support"] for row in table}
+
+    assert counted(parts) == counted(whole)
+
+
 def test_transitions_and_sankey_reconcile(shop):
     moves = mine("transitions", shop, "-k", "10000")["table"]
     visits = mine("visits", shop, "--per", "user", "--session-gap", "1e12", "-k", "1")

@@ -96,6 +96,7 @@ def sequences(
     no_repeats: NoRepeats = False,
     max_seconds: Seconds = 600.0,
     max_patterns: Most = 20_000_000,
+    parts: Annotated[int, typer.Option("--parts", min=1, help="One part of the users at a time.")] = 1,
     rows: Rows = 20,
     to: File = None,
     plot: Plot = None,
@@ -117,6 +118,7 @@ def sequences(
         "no_repeats": no_repeats,
         "max_seconds": max_seconds,
         "max_patterns": max_patterns,
+        "parts": parts,
     }
     _ask("sequences", folder, selection, options, flows.Output(k=rows, to=to, plot=plot), as_json)
 

@@ -16,10 +16,11 @@ import polars as pl
 
 from desirepath.errors import ConfigError, nearest
 from desirepath.flows.groups import groups_of
-from desirepath.flows.items import titles_of
+from desirepath.flows.ingestion import open_sequences
+from desirepath.flows.items import items_table, titles_of
 from desirepath.flows.paths import PATHS
 from desirepath.flows.progress import Progress, silent
-from desirepath.flows.subject import Subject, made, open_subject
+from desirepath.flows.subject import Subject, made, open_subject, symbol_config
 from desirepath.flows.tabulation import Found, answer, check_ending, drawn
 from desirepath.flows.words import Answer, Output, Selection
 from desirepath.models.backoff import BackoffChain, BackoffConfig
@@ -29,7 +30,9 @@ from desirepath.patterns.foresight import predict_next
 from desirepath.patterns.frequent import MiningConfig
 from desirepath.patterns.frequent import mine as search
 from desirepath.patterns.match import match
+from desirepath.patterns.partitions import mine_partitioned, user_ranges
 from desirepath.patterns.rules import RuleConfig, find_rules
+from desirepath.workspace import Workspace
 
 Verb = Callable[[Subject, Mapping[str, Any]], Found]
 
@@ -57,12 +60,15 @@ def mine(
         check_ending(output.to)
     if verb not in VERBS and verb not in PATHS:
         raise ConfigError(f"There is no such thing to mine: '{verb}'. {nearest(verb, [*VERBS, *PATHS])}")
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    if given.get("parts", 1) > 1:
+        progress("Mining", 0.0, f"{given['parts']} parts")
+        return answer(mine_parts(Workspace.open(folder), selection or Selection(), given), output)
     purpose = "patterns" if verb in VERBS else "paths"
     progress("Naming the events", 0.0, "")
     subject = open_subject(folder, selection or Selection(), purpose, progress)  # type: ignore[arg-type]
     progress("Naming the events", 1.0, "")
     progress("Mining", 0.0, verb)
-    given = {name: value for name, value in (options or {}).items() if value is not None}
     found = (VERBS | PATHS)[verb](subject, given)
     progress("Mining", 1.0, verb)
     return answer(found, output)
@@ -88,6 +94,26 @@ def mine_sequences(subject: Subject, options: Mapping[str, Any]) -> Found:
             subject.ground(min_support=patterns.min_count, stopped_by=patterns.stopped_by),
             titles=titles,
         ),
+    )
+
+
+def mine_parts(workspace: Workspace, selection: Selection, options: Mapping[str, Any]) -> Found:
+    """Sequences of a log too large to be named at once: one part in memory at a time, counts of the whole."""
+    if selection.start or selection.end:
+        raise ConfigError("--parts reads whole sequences; leave out --start and --end, or --parts.")
+    sequences, items = open_sequences(workspace), items_table(workspace)
+    symbols = symbol_config(selection, "patterns", sequences, items)
+    parts = user_ranges(workspace.sequences, int(options["parts"]), symbols, items)
+    patterns = mine_partitioned(parts, made(MiningConfig, options), made(ConstraintConfig, options))
+    return Found(
+        table=patterns.to_frame(),
+        title=f"{len(patterns):,} {options.get('kind', 'frequent')} sequences, of {len(parts)} parts",
+        notes=[
+            f"Of {patterns.n_sequences:,} {symbols.per}s; support of {patterns.min_count:,} or more.",
+            *_ended(patterns.stopped_by),
+        ],
+        columns=("pattern", "length", "support", "share"),
+        titles=titles_of(workspace),
     )
 
 

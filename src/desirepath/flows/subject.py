@@ -68,8 +68,22 @@ def open_subject(
     workspace = Workspace.open(folder)
     sequences = open_sequences(workspace, progress)
     items = items_table(workspace)
+    symbols = symbol_config(selection, purpose, sequences, items)
+    database = sequence_database(sequences, symbols, items)
+    if selection.start or selection.end:
+        database = with_ends(database, tuple(selection.start), tuple(selection.end))
+    return Subject(workspace=workspace, sequences=sequences, items=items, database=database, symbols=symbols)
+
+
+def symbol_config(
+    selection: Selection,
+    purpose: Literal["patterns", "paths"],
+    sequences: Sequences,
+    items: pl.DataFrame | None,
+) -> SymbolConfig:
+    """What an event and a sequence are, as selected or by default."""
     by = tuple(selection.by) or (("item",) if purpose == "patterns" else path_names(sequences, items))
-    symbols = SymbolConfig(
+    return SymbolConfig(
         by=by,
         per=selection.per or ("user" if purpose == "patterns" else "session"),
         session_gap_s=selection.session_gap_s,
@@ -77,10 +91,6 @@ def open_subject(
         simultaneous=selection.simultaneous,
         actions=tuple(selection.actions),
     )
-    database = sequence_database(sequences, symbols, items)
-    if selection.start or selection.end:
-        database = with_ends(database, tuple(selection.start), tuple(selection.end))
-    return Subject(workspace=workspace, sequences=sequences, items=items, database=database, symbols=symbols)
 
 
 def path_names(sequences: Sequences, items: pl.DataFrame | None) -> tuple[str, ...]:
