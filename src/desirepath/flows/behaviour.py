@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from desirepath.errors import DataError, DesirepathError
 from desirepath.events.log import EventLog
 from desirepath.flows.goals import funnel_steps, goal_action
 from desirepath.flows.groups import groups_of
-from desirepath.flows.matched import keep_patterns
+from desirepath.flows.matched import keep_naming
 from desirepath.flows.people import found_segments, moves_of
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings
@@ -63,7 +64,9 @@ def mine_behaviour(workspace: Workspace, settings: Settings, progress: Progress 
         "retention": lambda: _retention(items, notes),
         "segments": lambda: _people(workspace, settings, notes, progress),
     }
-    workspace.behaviour.mkdir(exist_ok=True)
+    # What an earlier run found must not stand beside what this one does not find.
+    shutil.rmtree(workspace.behaviour, ignore_errors=True)
+    workspace.behaviour.mkdir()
     for place, (part, make) in enumerate(makers.items()):
         progress("Mining behaviour", place / len(makers), part)
         try:
@@ -71,7 +74,6 @@ def mine_behaviour(workspace: Workspace, settings: Settings, progress: Progress 
                 table.write_parquet(workspace.behaviour / f"{name}.parquet")
         except DesirepathError as refusal:
             notes["absent"][part] = str(refusal)
-            (workspace.behaviour / f"{part}.parquet").unlink(missing_ok=True)
     write_atomically(workspace.behaviour / NOTES, json.dumps(notes))
     progress("Mining behaviour", 1.0, "")
 
@@ -117,7 +119,9 @@ def _funnel(subject: Subject, settings: Settings, notes: dict[str, Any]) -> dict
     steps = settings.behaviour.steps or funnel_steps(subject.sequences, goal)
     if len(steps) < 2:
         raise DataError("A funnel needs two actions or more; the log has one. Set [behaviour] steps.")
-    named = open_subject(subject.workspace.folder, Selection(by=("action",)), "paths")
+    named = subject
+    if subject.symbols.by != ("action",):
+        named = open_subject(subject.workspace.folder, Selection(by=("action",)), "paths")
     found = funnel(named.database, steps)
     notes["grounds"] |= {name: named.ground() for name in ("funnel", "drop_offs")}
     return {"funnel": found.to_frame(), "drop_offs": found.drop_offs(6)}
@@ -139,7 +143,7 @@ def _patterns(subject: Subject, settings: Settings, notes: dict[str, Any]) -> di
         raise DataError(
             f"No two items are met in the same order by {found.min_count} {subject.symbols.per}s."
         )
-    keep_patterns(subject.workspace.behaviour, table, subject.symbols)
+    keep_naming(subject.workspace.behaviour, subject.symbols)
     least = int(table["support"].min())  # type: ignore[arg-type]
     notes["grounds"]["patterns"] = subject.ground(min_support=least, stopped_by=found.stopped_by)
     return {"patterns": table}

@@ -23,17 +23,15 @@ TABLE = "patterns.parquet"
 NAMING = "patterns.json"
 
 
-def keep_patterns(folder: Path, table: pl.DataFrame, symbols: SymbolConfig) -> None:
-    """Write the patterns and what their events are called."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table.write_parquet(folder / TABLE)
+def keep_naming(folder: Path, symbols: SymbolConfig) -> None:
+    """Write what the events of the kept patterns are called; the patterns are a table like the others."""
     (folder / NAMING).write_text(json.dumps(asdict(symbols)), encoding="utf-8")
 
 
 def kept_patterns(workspace: Workspace) -> tuple[pl.DataFrame, SymbolConfig] | None:
     """The patterns that were kept, and what their events are called; None before any were."""
     folder = workspace.behaviour
-    if not (folder / NAMING).exists():
+    if not ((folder / NAMING).exists() and (folder / TABLE).exists()):
         return None
     words: dict[str, Any] = json.loads((folder / NAMING).read_text(encoding="utf-8"))
     symbols = SymbolConfig(**words | {"by": tuple(words["by"]), "actions": tuple(words["actions"])})

@@ -78,8 +78,9 @@ def mine_sequences(subject: Subject, options: Mapping[str, Any]) -> Found:
     """Frequent, closed or maximal sequences."""
     titles = titles_of(subject.workspace)
     patterns = search(subject.database, made(MiningConfig, options), made(ConstraintConfig, options))
+    table = patterns.to_frame()
     return Found(
-        table=patterns.to_frame(),
+        table=table,
         title=f"{len(patterns):,} {options.get('kind', 'frequent')} sequences",
         notes=[
             f"Of {subject.words}; support of {patterns.min_count:,} or more.",
@@ -90,7 +91,7 @@ def mine_sequences(subject: Subject, options: Mapping[str, Any]) -> Found:
         figure=partial(
             drawn,
             "patterns",
-            patterns.to_frame(),
+            table,
             subject.ground(min_support=patterns.min_count, stopped_by=patterns.stopped_by),
             titles=titles,
         ),
@@ -128,7 +129,7 @@ def mine_contrast(subject: Subject, options: Mapping[str, Any]) -> Found:
     return Found(
         table=table,
         title=f"What sets apart {groups.title}: {told}",
-        notes=[f"Of {subject.words}.", *groups.notes, *partial_word(table)],
+        notes=[f"Of {subject.words}.", *groups.notes, *_cut_short(table)],
         columns=("pattern", "class", "share", "share_rest", "lift", "odds_ratio", "q"),
         titles=titles,
         figure=partial(
@@ -216,7 +217,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-def partial_word(table: pl.DataFrame) -> list[str]:
+def _cut_short(table: pl.DataFrame) -> list[str]:
     """What must be said of a table that a budget ended."""
     if "is_partial" not in table.columns or not table["is_partial"].any():
         return []
