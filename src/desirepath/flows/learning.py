@@ -26,6 +26,7 @@ from desirepath.models.markov import ActionMarkov
 from desirepath.recommend.calibration import Calibration, seen_items
 from desirepath.recommend.held import batches
 from desirepath.recommend.ranking import Ranking
+from desirepath.recommend.versions import TRANSFORMER
 from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.leaks import check_leaks
 from desirepath.sequences.splits import Split, split_temporal, turnover
@@ -35,7 +36,6 @@ from desirepath.workspace import Workspace, fingerprint, write_atomically
 if TYPE_CHECKING:
     from desirepath.training import Transformer
 
-TRANSFORMER = "sasrec"
 FAST_TURNOVER = 0.2
 """Share of late events on items not met before, above which models are chosen by a cut in time."""
 

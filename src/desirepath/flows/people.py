@@ -175,7 +175,7 @@ def _users_table(workspace: Workspace) -> pl.DataFrame | None:
 
 def _embeddings(workspace: Workspace) -> UserMatrix:
     """The transformer's state after each user's history."""
-    from desirepath.flows.learning import TRANSFORMER
+    from desirepath.recommend.versions import TRANSFORMER
 
     folder = workspace.run(TRANSFORMER)
     if not folder.exists():

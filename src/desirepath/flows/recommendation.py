@@ -6,26 +6,26 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from rich.table import Table
-from safetensors.numpy import load_file, save_file
 
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import titles_of
-from desirepath.flows.learning import TRANSFORMER, sample, validation_figures
+from desirepath.flows.learning import sample, validation_figures
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings
 from desirepath.flows.words import Answer, Asked
 from desirepath.models import BASELINES, Model
 from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.recommender import Recommender
+from desirepath.recommend.versions import TRANSFORMER, Version, open_version, save_version
 from desirepath.schema import ITEM, USER
-from desirepath.sequences import Vocabulary
 from desirepath.sequences.splits import Split
 from desirepath.workspace import Workspace, fingerprint
 
@@ -52,18 +52,28 @@ def choose(
     calibration = _calibrated(models[best], split, settings)
     folder = workspace.run(FINAL)
     if best == TRANSFORMER:
-        _fit_transformer_anew(models[best], split, folder, progress)
+        model = _fit_transformer_anew(models[best], split, folder, progress)
     else:
-        save_state(BASELINES[best]().fit(split.sequences), folder)
-    pl.DataFrame({"id": split.sequences.items.ids}).write_ipc(folder / "items.arrow")
-    if calibration is not None:
-        calibration.save(folder / "calibration.json")
+        model = BASELINES[best]().fit(split.sequences)
+    exclude_seen = settings.excludes_seen(sample(split.validation, settings))
+    trained_until_s = float(np.max(split.sequences.time_s))
+    save_version(
+        folder,
+        Version(
+            name=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{best}",
+            model=model,
+            items=split.sequences.items,
+            calibration=calibration,
+            exclude_seen=exclude_seen,
+            made={"trained_until_s": trained_until_s, "validation": figures},
+        ),
+    )
     workspace.finish(
         FINAL,
         made_from,
         model=best,
         validation=figures,
-        exclude_seen=settings.excludes_seen(sample(split.validation, settings)),
+        exclude_seen=exclude_seen,
         calibrated=calibration is not None,
     )
     progress(title, 1.0, best)
@@ -132,34 +142,16 @@ def open_recommender(workspace: Workspace, settings: Settings) -> tuple[Recommen
             f"{workspace.folder} has no model yet. Run `desirepath run FILE --to {workspace.folder}` first."
         )
     sequences = open_sequences(workspace)
-    items = Vocabulary(pl.read_ipc(folder / "items.arrow").get_column("id"))
-    calibration = Calibration.load(folder / "calibration.json") if done["calibrated"] else None
-    exclude_seen = {"yes": True, "no": False}.get(settings.recommend.exclude_seen, bool(done["exclude_seen"]))
+    version = open_version(folder)
+    exclude_seen = {"yes": True, "no": False}.get(settings.recommend.exclude_seen, version.exclude_seen)
     recommender = Recommender(
-        load_model(str(done["model"]), folder),
+        version.model,
         sequences,
-        items=items,
+        items=version.items,
         titles=titles_of(workspace),
-        calibration=calibration,
+        calibration=version.calibration,
     )
     return recommender, exclude_seen
-
-
-def save_state(model: Model, folder: Path) -> None:
-    """Write a baseline's arrays as state.safetensors."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "state.safetensors.part"
-    save_file({name: np.ascontiguousarray(value) for name, value in model.state().items()}, part)
-    part.replace(folder / "state.safetensors")
-
-
-def load_model(name: str, folder: Path) -> Model:
-    """The model of that name that lies in `folder`."""
-    if name == TRANSFORMER:
-        from desirepath.training import Transformer
-
-        return Transformer.load(folder)
-    return BASELINES[name]().restore(load_file(folder / "state.safetensors"))
 
 
 def _calibrated(model: Model, split: Split, settings: Settings) -> Calibration | None:
@@ -169,7 +161,7 @@ def _calibrated(model: Model, split: Split, settings: Settings) -> Calibration |
         return None  # answers then carry no probability, and say so by its absence
 
 
-def _fit_transformer_anew(model: Model, split: Split, folder: Path, progress: Progress) -> None:
+def _fit_transformer_anew(model: Model, split: Split, folder: Path, progress: Progress) -> Model:
     from desirepath.training import Transformer
 
     assert isinstance(model, Transformer)
@@ -186,6 +178,7 @@ def _fit_transformer_anew(model: Model, split: Split, folder: Path, progress: Pr
     )
     copy.save(folder)
     shutil.rmtree(folder / "checkpoint")
+    return copy
 
 
 def _listed(table: pl.DataFrame, title: str) -> Answer:
