@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from desirepath.flows.people import profile, segments
     from desirepath.flows.pipeline import run
     from desirepath.flows.recommendation import recommend
+    from desirepath.flows.serving import ServeConfig, serve
 
 _PLACES = {
+    "ServeConfig": "serving",
     "demo": "marketplace",
     "doctor": "examination",
     "evaluate": "learning",
@@ -36,6 +38,7 @@ _PLACES = {
     "recommend": "recommendation",
     "run": "pipeline",
     "segments": "people",
+    "serve": "serving",
     "train": "learning",
 }
 
@@ -54,6 +57,7 @@ __all__ = [
     "Output",
     "Progress",
     "Selection",
+    "ServeConfig",
     "demo",
     "doctor",
     "evaluate",
@@ -65,6 +69,7 @@ __all__ = [
     "recommend",
     "run",
     "segments",
+    "serve",
     "silent",
     "train",
 ]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All items known now: those of the log and those that came since, what each is, and which may be shown.
+
+An item's index, once given, stays. It knows neither users nor models.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from desirepath.schema import FIRST, ITEM, UNKNOWN
+from desirepath.sequences import Vocabulary
+
+
+class Catalogue:
+    """Items by index, with the attributes that the table of items and later updates gave them."""
+
+    def __init__(self, items: Vocabulary, table: pl.DataFrame | None = None) -> None:
+        """Begin with the items of the log, in its order, and the table of items if there is one."""
+        self.ids: list[str] = ["", "", *items.ids.to_list()]
+        self._index = {name: ix for ix, name in enumerate(self.ids[FIRST:], start=FIRST)}
+        self._hidden = np.zeros(_room(len(self.ids)), dtype=np.bool_)
+        self._hidden[:FIRST] = True
+        self._attributes: dict[int, dict[str, Any]] = {}
+        self.version = 0
+        self._lock = threading.Lock()
+        self._table = table
+        if table is not None:
+            for name in table[ITEM].to_list():
+                self._take(name)
+
+    def __len__(self) -> int:
+        """The number of indexes, padding and unknown included."""
+        return len(self.ids)
+
+    def index(self, item_id: str) -> int | None:
+        """The index of an item, or None where it is not known."""
+        return self._index.get(item_id)
+
+    def indexes(self, item_ids: Iterable[str]) -> NDArray[np.int32]:
+        """(N,) the index of each item; 1 where it is not known."""
+        return np.array([self._index.get(name, UNKNOWN) for name in item_ids], dtype=np.int32)
+
+    def take(self, item_id: str) -> int:
+        """The index of an item, given to it now if it is new."""
+        ix = self._index.get(item_id)
+        if ix is not None:
+            return ix
+        with self._lock:
+            return self._take(item_id)
+
+    def _take(self, item_id: str) -> int:
+        ix = self._index.get(item_id)
+        if ix is None:
+            ix = len(self.ids)
+            if ix >= len(self._hidden):
+                self._hidden = np.concatenate([self._hidden, np.zeros(len(self._hidden), dtype=np.bool_)])
+            self.ids.append(item_id)
+            self._index[item_id] = ix
+            self.version += 1
+        return ix
+
+    def put(self, item_id: str, attributes: Mapping[str, Any], *, is_hidden: bool) -> None:
+        """What an item is from now on; replaces all that was said of it."""
+        ix = self.take(item_id)
+        with self._lock:
+            self._attributes[ix] = dict(attributes)
+            self._hidden[ix] = is_hidden
+            self.version += 1
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """(V,) who must not be shown: hidden or deleted items, padding and unknown."""
+        return self._hidden[: len(self.ids)]
+
+    def attributes(self, item_id: str) -> dict[str, Any]:
+        """What is known of an item; empty where nothing is."""
+        ix = self._index.get(item_id)
+        if ix is None:
+            return {}
+        if ix in self._attributes:
+            return self._attributes[ix]
+        row = self._rows.get(item_id)
+        if row is None or self._table is None:
+            return {}
+        values = self._table.row(row, named=True)
+        return {name: value for name, value in values.items() if name != ITEM and not _is_missing(value)}
+
+    def title(self, item_id: str) -> str | None:
+        """The title of an item, where it has one."""
+        title = self.attributes(item_id).get("title")
+        return None if title is None else str(title)
+
+    @property
+    def _rows(self) -> dict[str, int]:
+        if not hasattr(self, "_row_of"):
+            ids = [] if self._table is None else self._table[ITEM].to_list()
+            self._row_of: dict[str, int] = {name: row for row, name in enumerate(ids)}
+        return self._row_of
+
+    def frame(self) -> pl.DataFrame:
+        """Attributes of all items as one table, rows by index; the first two are empty.
+
+        Cost: a join over the catalogue; made anew only by who sees another `version`.
+        """
+        with self._lock:
+            ids, changed = list(self.ids), dict(self._attributes)
+        whole = pl.DataFrame({ITEM: [None, None, *ids[FIRST:]]}, schema={ITEM: pl.String})
+        if self._table is not None:
+            whole = whole.join(
+                self._table.unique(ITEM, keep="last"), on=ITEM, how="left", maintain_order="left"
+            )
+        if not changed:
+            return whole
+        fresh = pl.DataFrame(
+            [{**row, ITEM: ids[ix]} for ix, row in changed.items()], infer_schema_length=None
+        )
+        is_changed = pl.Series([ix in changed for ix in range(len(ids))])
+        blank = whole.select(
+            pl.when(~is_changed | (pl.lit(name) == ITEM)).then(pl.col(name)).alias(name)
+            for name in whole.columns
+        )
+        both = [name for name in fresh.columns if name != ITEM and name in blank.columns]
+        joined = blank.join(fresh, on=ITEM, how="left", maintain_order="left", suffix=" now")
+        merged = [_either(joined, name) for name in both]
+        return joined.with_columns(merged).drop([f"{name} now" for name in both])
+
+
+def _either(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """The newer value of a column where there is one; of unlike types, both as text."""
+    old, new = frame.schema[name], frame.schema[f"{name} now"]
+    if old == new or (old.is_numeric() and new.is_numeric()):
+        return pl.coalesce(pl.col(f"{name} now"), pl.col(name)).alias(name)
+    if old.is_nested() or new.is_nested():
+        return pl.col(f"{name} now").alias(name)
+    return pl.coalesce(pl.col(f"{name} now").cast(pl.String), pl.col(name).cast(pl.String)).alias(name)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _room(n: int) -> int:
+    return 1 << max(10, n.bit_length())

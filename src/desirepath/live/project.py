@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One workspace that is served: its log, its live store, and the answers made of both.
+
+Events go into the store first and into memory once they are on disk; at the start, memory is made again from
+the packed log and what the store has since. It knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, select
+
+from desirepath.errors import DataError
+from desirepath.live.actions import NOT_BEHAVIOUR, Actions
+from desirepath.live.catalogue import Catalogue
+from desirepath.live.engine import Ask, Engine, Reply
+from desirepath.live.states import Event, UserStates
+from desirepath.live.store import Kept, LiveStore, Row, now_us
+from desirepath.live.tables import events, impressions, items, marks, requests
+from desirepath.live.trending import Trending
+from desirepath.recommend.versions import Version, open_version
+from desirepath.sequences import Sequences
+from desirepath.workspace import Workspace
+
+PACKED = "packed_seq"
+"""Mark of the last event that is part of the packed log."""
+REPLAYED_AT_ONCE = 50_000
+
+
+class Project:
+    """Everything that one workspace serves."""
+
+    def __init__(
+        self,
+        name: str,
+        workspace: Workspace,
+        sequences: Sequences,
+        version: Version,
+        *,
+        table: pl.DataFrame | None = None,
+        url: str | None = None,
+    ) -> None:
+        """Open the store, make memory from log and store, and be ready to answer.
+
+        Args:
+            name: what the project is called in URLs and keys.
+            workspace: where it lies.
+            sequences: its packed log.
+            version: the trained model that answers.
+            table: what is known of its items.
+            url: the database of the live store; SQLite in the workspace when None.
+        """
+        self.name, self.workspace = name, workspace
+        self.catalogue = Catalogue(sequences.items, table)
+        self.actions = Actions(sequences.actions.ids.to_list())
+        self.states = UserStates(sequences)
+        self.trending = Trending(base=sequences)
+        self.listeners: list[Callable[[list[Row]], None]] = []
+        """Called in the writing thread with every group of fresh events, once memory has them."""
+        self.changed = threading.Condition()
+        self.store = LiveStore(url or f"sqlite:///{workspace.folder / 'live.db'}", on_kept=self._on_kept)
+        self._replay()
+        self.engine = Engine(version, self.states, self.catalogue, self.actions, self.trending)
+
+    def keep(self, rows: Sequence[Row]) -> Future[Kept]:
+        """Keep events; once the future ends they are on disk, and every later answer knows them."""
+        return self.store.keep(rows)
+
+    def actions_room(self, names: Iterable[str]) -> None:
+        """Refuse actions that would be too many different ones.
+
+        Raises:
+            DataError: they would.
+        """
+        if not self.actions.has_room_for(names):
+            raise DataError("Too many different actions; an action is a word such as view, not a text.")
+
+    def claim_request(self, key: str, digest: str) -> Future[str]:
+        """Remember which body a request's key came with; the digest that it came with first."""
+
+        def work(connection: Connection) -> str:
+            known = connection.execute(select(requests.c.digest).where(requests.c.key == key)).scalar()
+            if known is None:
+                row = {"key": key, "digest": digest, "status": 200, "reply": {}, "time_us": now_us()}
+                connection.execute(requests.insert().values(**row))
+            return digest if known is None else str(known)
+
+        return self.store.write(work)
+
+    def recommend(self, ask: Ask) -> Future[Reply]:
+        """A list for someone, from everything known until now."""
+        return self.engine.ask(ask)
+
+    def put_item(
+        self, item_id: str, attributes: Mapping[str, Any], *, is_hidden: bool = False
+    ) -> Future[None]:
+        """Say what an item is; replaces what was said before."""
+        row = {
+            "item_id": item_id,
+            "attributes": dict(attributes),
+            "is_hidden": is_hidden,
+            "is_deleted": False,
+        }
+
+        def work(connection: Connection) -> None:
+            connection.execute(items.delete().where(items.c.item_id == item_id))
+            connection.execute(items.insert().values(**row, is_deleted=False, updated_us=now_us()))
+            self.catalogue.put(item_id, attributes, is_hidden=is_hidden)
+
+        return self.store.write(work)
+
+    def remember(self, reply: Reply, ask: Ask) -> Future[None]:
+        """Keep what was served, so that outcomes can be told apart by it later."""
+        row = {
+            "recommendation_id": reply.recommendation_id,
+            "time_us": reply.computed_us,
+            "user_id": ask.user_id,
+            "session_id": None,
+            "scenario": ask.scenario,
+            "variant": None,
+            "model_version": reply.model_version,
+            "fallback": reply.fallback,
+            "slate": [[shown.item_id, shown.propensity, shown.score] for shown in reply.items],
+        }
+        return self.store.write(
+            lambda connection: connection.execute(impressions.insert().values(**row)) and None
+        )
+
+    def close(self) -> None:
+        """Finish what was begun, and close the store."""
+        self.engine.close()
+        self.store.close()
+
+    def _on_kept(self, rows: list[Row]) -> None:
+        self._learn(rows)
+        with self.changed:
+            self.changed.notify_all()
+        for listener in self.listeners:
+            listener(rows)
+
+    def _learn(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take events into memory."""
+        learned = []
+        for row in rows:
+            if row["action"] in NOT_BEHAVIOUR:
+                continue
+            item_ix = self.catalogue.take(row["item_id"])
+            learned.append(Event(row["user_id"], item_ix, self.actions.take(row["action"]), row["time_us"]))
+            self.trending.add(item_ix, row["time_us"] / 1e6)
+        self.states.append(learned)
+
+    def _replay(self) -> None:
+        """Make memory from what the store has beyond the packed log."""
+
+        def work(connection: Connection) -> None:
+            for row in connection.execute(select(items)).mappings():
+                hidden = row["is_hidden"] or row["is_deleted"]
+                self.catalogue.put(row["item_id"], row["attributes"], is_hidden=hidden)
+            mark = connection.execute(select(marks.c.value).where(marks.c.name == PACKED)).scalar()
+            columns = [events.c.user_id, events.c.item_id, events.c.action, events.c.time_us]
+            found = connection.execution_options(yield_per=REPLAYED_AT_ONCE).execute(
+                select(*columns).where(events.c.seq > int(mark or 0)).order_by(events.c.seq)
+            )
+            for part in found.mappings().partitions():
+                self._learn([dict(row) for row in part])
+
+        self.store.read(work)
+
+
+def open_project(
+    workspace: Workspace,
+    sequences: Sequences,
+    *,
+    name: str = "default",
+    table: pl.DataFrame | None = None,
+    url: str | None = None,
+) -> Project:
+    """The project of a workspace, answered for by the model that `run` left there."""
+    return Project(name, workspace, sequences, open_version(workspace.run("final")), table=table, url=url)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the live store, for every database that SQLAlchemy speaks to.
+
+Times are microseconds since 1970 UTC. What has no column of its own is kept as JSON.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+ID_LENGTH = 512
+"""Longest id in characters."""
+
+_number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+metadata = MetaData()
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _number, primary_key=True, autoincrement=True),
+    Column("event_id", String(ID_LENGTH), nullable=False, unique=True),
+    Column("user_id", String(ID_LENGTH), nullable=False),
+    Column("item_id", String(ID_LENGTH), nullable=False),
+    Column("action", String(128), nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Column("session_id", String(ID_LENGTH)),
+    Column("value", Float),
+    Column("recommendation_id", String(64), index=True),
+    Column("position", Integer),
+    Column("more", JSON),
+    Index("events_by_user", "user_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("item_id", String(ID_LENGTH), primary_key=True),
+    Column("attributes", JSON, nullable=False),
+    Column("is_hidden", Boolean, nullable=False, default=False),
+    Column("is_deleted", Boolean, nullable=False, default=False),
+    Column("updated_us", BigInteger, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", String(ID_LENGTH), primary_key=True),
+    Column("attributes", JSON, nullable=False),
+    Column("is_deleted", Boolean, nullable=False, default=False),
+    Column("updated_us", BigInteger, nullable=False),
+)
+
+impressions = Table(
+    "recommendations",
+    metadata,
+    Column("recommendation_id", String(64), primary_key=True),
+    Column("time_us", BigInteger, nullable=False, index=True),
+    Column("user_id", String(ID_LENGTH), index=True),
+    Column("session_id", String(ID_LENGTH)),
+    Column("scenario", String(128), nullable=False),
+    Column("variant", String(128)),
+    Column("model_version", String(128), nullable=False),
+    Column("fallback", Text),
+    Column("slate", JSON, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("key", String(ID_LENGTH), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("reply", JSON, nullable=False),
+    Column("time_us", BigInteger, nullable=False, index=True),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
