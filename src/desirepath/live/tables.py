@@ -62,7 +62,18 @@ users = Table(
     Column("user_id", String(ID_LENGTH), primary_key=True),
     Column("attributes", JSON, nullable=False),
     Column("is_deleted", Boolean, nullable=False, default=False),
+    Column("erased_us", BigInteger),  # events of the packed log before it count no more
     Column("updated_us", BigInteger, nullable=False),
+)
+
+ties = Table(
+    "ties",
+    metadata,
+    Column("source", String(ID_LENGTH), primary_key=True),
+    Column("target", String(ID_LENGTH), primary_key=True),
+    Column("weight", Float, nullable=False, default=1.0),
+    Column("updated_us", BigInteger, nullable=False),
+    Index("ties_by_target", "target"),
 )
 
 impressions = Table(
