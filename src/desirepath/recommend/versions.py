@@ -47,7 +47,7 @@ class Version:
 def save_version(folder: Path, version: Version) -> None:
     """Write a version whose model is a baseline, or whose transformer was saved into `folder` already.
 
-    The header comes last, so that a folder with one is whole.
+    The header comes last, so that a folder with one is whole. `save_model` writes models of either kind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if version.model.name != TRANSFORMER:
@@ -99,6 +99,17 @@ def save_state(model: Model, folder: Path) -> None:
     part = folder / "state.safetensors.part"
     save_file({name: np.ascontiguousarray(value) for name, value in model.state().items()}, part)
     part.replace(folder / "state.safetensors")
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a model of any kind into `folder`, for `load_model`."""
+    if model.name != TRANSFORMER:
+        save_state(model, folder)
+        return
+    from desirepath.training import Transformer
+
+    assert isinstance(model, Transformer)
+    model.save(folder)
 
 
 def load_model(name: str, folder: Path) -> Model:
