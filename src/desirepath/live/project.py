@@ -19,9 +19,11 @@ from desirepath.errors import DataError
 from desirepath.live.actions import NOT_BEHAVIOUR, Actions
 from desirepath.live.catalogue import Catalogue
 from desirepath.live.engine import Ask, Engine, Reply
+from desirepath.live.neighbours import Neighbours
+from desirepath.live.records import Records
 from desirepath.live.states import Event, UserStates
 from desirepath.live.store import Kept, LiveStore, Row, now_us
-from desirepath.live.tables import events, impressions, items, marks, requests
+from desirepath.live.tables import events, impressions, items, marks, requests, users
 from desirepath.live.trending import Trending
 from desirepath.recommend.versions import Version, open_version
 from desirepath.sequences import Sequences
@@ -43,6 +45,7 @@ class Project:
         version: Version,
         *,
         table: pl.DataFrame | None = None,
+        user_table: pl.DataFrame | None = None,
         url: str | None = None,
     ) -> None:
         """Open the store, make memory from log and store, and be ready to answer.
@@ -53,6 +56,7 @@ class Project:
             sequences: its packed log.
             version: the trained model that answers.
             table: what is known of its items.
+            user_table: what is known of its users.
             url: the database of the live store; SQLite in the workspace when None.
         """
         self.name, self.workspace = name, workspace
@@ -65,7 +69,10 @@ class Project:
         self.changed = threading.Condition()
         self.store = LiveStore(url or f"sqlite:///{workspace.folder / 'live.db'}", on_kept=self._on_kept)
         self._replay()
+        self.records = Records(self.store, self.catalogue, user_table)
+        self._base = sequences
         self.engine = Engine(version, self.states, self.catalogue, self.actions, self.trending)
+        self.neighbours = Neighbours(self.engine.ranker, sequences, self.catalogue, self.states)
 
     def keep(self, rows: Sequence[Row]) -> Future[Kept]:
         """Keep events; once the future ends they are on disk, and every later answer knows them."""
@@ -96,21 +103,26 @@ class Project:
         """A list for someone, from everything known until now."""
         return self.engine.ask(ask)
 
-    def put_item(
-        self, item_id: str, attributes: Mapping[str, Any], *, is_hidden: bool = False
-    ) -> Future[None]:
-        """Say what an item is; replaces what was said before."""
-        row = {
-            "item_id": item_id,
-            "attributes": dict(attributes),
-            "is_hidden": is_hidden,
-            "is_deleted": False,
-        }
+    def swap(self, version: Version) -> None:
+        """Answer with another version from the next request on; those under way end with the old one."""
+        self.engine.swap(version)
+        self.neighbours = Neighbours(self.engine.ranker, self._base, self.catalogue, self.states)
 
-        def work(connection: Connection) -> None:
-            connection.execute(items.delete().where(items.c.item_id == item_id))
-            connection.execute(items.insert().values(**row, is_deleted=False, updated_us=now_us()))
-            self.catalogue.put(item_id, attributes, is_hidden=is_hidden)
+    def forget(self, user_id: str) -> Future[dict[str, int]]:
+        """Erase a user from the live side: events, attributes, ties, served lists; how many rows of each.
+
+        Answers know nothing of him from then on. The packed log keeps his earlier events until it is
+        rewritten; no answer reads them.
+        """
+
+        def work(connection: Connection) -> dict[str, int]:
+            gone = {
+                name: connection.execute(table.delete().where(table.c.user_id == user_id)).rowcount
+                for name, table in (("events", events), ("lists", impressions))
+            }
+            self.records.forget_user(connection, user_id)
+            self.states.erase(user_id)
+            return gone
 
         return self.store.write(work)
 
@@ -161,6 +173,9 @@ class Project:
             for row in connection.execute(select(items)).mappings():
                 hidden = row["is_hidden"] or row["is_deleted"]
                 self.catalogue.put(row["item_id"], row["attributes"], is_hidden=hidden)
+            erased = select(users.c.user_id).where(users.c.erased_us.is_not(None))
+            for user_id in connection.execute(erased).scalars():
+                self.states.erase(user_id)
             mark = connection.execute(select(marks.c.value).where(marks.c.name == PACKED)).scalar()
             columns = [events.c.user_id, events.c.item_id, events.c.action, events.c.time_us]
             found = connection.execution_options(yield_per=REPLAYED_AT_ONCE).execute(
@@ -178,7 +193,9 @@ def open_project(
     *,
     name: str = "default",
     table: pl.DataFrame | None = None,
+    user_table: pl.DataFrame | None = None,
     url: str | None = None,
 ) -> Project:
     """The project of a workspace, answered for by the model that `run` left there."""
-    return Project(name, workspace, sequences, open_version(workspace.run("final")), table=table, url=url)
+    version = open_version(workspace.run("final"))
+    return Project(name, workspace, sequences, version, table=table, user_table=user_table, url=url)

@@ -65,6 +65,10 @@ class Ranker:
             self._to_model = np.concatenate([self._to_model, more])
         return self._to_model[item_ix]
 
+    def to_catalogue(self, item_ix: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The catalogue's indexes of items of the model."""
+        return np.asarray(self._to_catalogue[item_ix], dtype=np.int32)
+
     def of_model(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A (V,) mask over the catalogue as one over the model's items."""
         return mask[self._to_catalogue]

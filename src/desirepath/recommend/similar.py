@@ -80,16 +80,25 @@ class Similar:
         Cost: n_users x D by vectors, made for all at the first question; by events, the events of all
         users of this user's items.
         """
+        one = Queries.latest(self._sequences, np.array([user_ix]))
+        found, cosine = self.users_like(one, k + 1)
+        other = found != user_ix
+        return found[other][:k], cosine[other][:k]
+
+    def users_like(self, queries: Queries, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k users most like a history, that of one query, and their cosines; see `users`."""
         if isinstance(self._model, HasUserVectors):
-            cosine = self._user_unit_UD @ self._user_unit_UD[user_ix]
+            if not queries.lengths[0]:
+                return np.zeros(0, np.int64), np.zeros(0, np.float32)
+            cosine = self._user_unit_UD @ _unit(self._model.user_vectors(queries))[0]
         else:
             user_item = self._user_item
-            row = user_item[[user_ix]]
-            # Only users of the user's own items are met.
-            shared = np.asarray(self._item_user[row.indices].sum(axis=0), dtype=np.float32).ravel()
+            had = queries.history_matrix().indices
+            had = had[had >= FIRST]
+            # Only users of these items are met.
+            shared = np.asarray(self._item_user[had].sum(axis=0), dtype=np.float32).ravel()
             n_items = np.diff(user_item.indptr)
-            cosine = shared / np.sqrt(np.maximum(n_items * max(len(row.indices), 1), 1.0))
-        cosine[user_ix] = 0.0
+            cosine = shared / np.sqrt(np.maximum(n_items * max(len(had), 1), 1.0))
         return _best(cosine.astype(np.float32), k)
 
     def _columns(self, item_ix: int) -> NDArray[np.float32]:
