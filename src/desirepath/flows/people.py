@@ -92,7 +92,7 @@ def profile(
     config = PortraitConfig(vectors=settings.vectors, classes=settings.classes)
     sources = Sources(
         items=items_table(workspace),
-        users=_users_table(workspace),
+        users=users_table(workspace),
         segments=Segments.load(workspace.segments) if workspace.segments.exists() else None,
     )
     if item is not None:
@@ -141,7 +141,7 @@ def vectors_as_of(
         settings.vectors,
         Beside(
             items=items_table(workspace),
-            users=_users_table(workspace),
+            users=users_table(workspace),
             patterns=patterns,
             embeddings=embeddings,
         ),
@@ -168,7 +168,8 @@ def end_of_log(workspace: Workspace) -> datetime:
     return (last or datetime.now(UTC)) + timedelta(microseconds=1)
 
 
-def _users_table(workspace: Workspace) -> pl.DataFrame | None:
+def users_table(workspace: Workspace) -> pl.DataFrame | None:
+    """The users' table, if one was given."""
     path = workspace.table("users")
     return pl.read_parquet(path) if path.exists() else None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from desirepath.errors import ConfigError
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table
+from desirepath.flows.people import users_table
 from desirepath.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def open_projects(folders: Sequence[Path], config: ServeConfig) -> dict[str, Pro
             open_sequences(workspace),
             name=name,
             table=items_table(workspace),
+            user_table=users_table(workspace),
             url=config.database or None,
         )
     return projects

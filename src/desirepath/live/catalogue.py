@@ -32,6 +32,7 @@ class Catalogue:
         self.version = 0
         self._lock = threading.Lock()
         self._table = table
+        self._texts: tuple[int, pl.Series, pl.Series] | None = None
         if table is not None:
             for name in table[ITEM].to_list():
                 self._take(name)
@@ -92,6 +93,33 @@ class Catalogue:
             return {}
         values = self._table.row(row, named=True)
         return {name: value for name, value in values.items() if name != ITEM and not _is_missing(value)}
+
+    def search(self, text: str, n: int, first: int = 0) -> tuple[list[str], int | None]:
+        """Up to n items whose id or title has `text` in it, whatever the case, and where to go on.
+
+        Args:
+            text: what to look for; everything without it.
+            n: items wanted.
+            first: where to begin, as an earlier search gave it.
+        """
+        names, texts = self._searched()
+        if text:
+            hits = texts.str.contains(text.lower(), literal=True).fill_null(value=False).to_numpy()
+            found = np.flatnonzero(hits[first:]) + first
+        else:
+            found = np.arange(first, len(names))
+        shown = names.gather(found[:n]).to_list()
+        return shown, int(found[n]) if len(found) > n else None
+
+    def _searched(self) -> tuple[pl.Series, pl.Series]:
+        """All ids, and each with its title in small letters; made anew when the catalogue has changed."""
+        version = self.version
+        if self._texts is None or self._texts[0] != version:
+            frame = self.frame().slice(FIRST)
+            title = pl.col("title").cast(pl.String) if "title" in frame.columns else pl.lit("")
+            text = pl.concat_str(ITEM, title.fill_null(""), separator="\n").str.to_lowercase()
+            self._texts = (version, frame[ITEM], frame.select(text.alias("text")).to_series())
+        return self._texts[1], self._texts[2]
 
     def title(self, item_id: str) -> str | None:
         """The title of an item, where it has one."""

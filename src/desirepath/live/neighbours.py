@@ -35,6 +35,11 @@ class Neighbours:
         """Compare under the version of `ranker`; nothing is computed yet."""
         self._ranker, self._base, self._catalogue, self._states = ranker, base, catalogue, states
 
+    @property
+    def model_version(self) -> str:
+        """The version that compares."""
+        return self._ranker.version.name
+
     @cached_property
     def _similar(self) -> Similar:
         # The packed log's items are the catalogue's first, so that the ranker can map them.

@@ -43,6 +43,16 @@ class Trending:
             self._weight = np.concatenate([self._weight, np.zeros(max(len(self._weight), item_ix))])
         self._weight[item_ix] += np.exp2(grown)
 
+    def best(self, hidden: NDArray[np.bool_], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The k items with the largest shares above 0 that are not `hidden`, (V,), and the shares."""
+        share = self.shares(len(hidden))
+        found = np.flatnonzero((share > 0) & ~hidden)
+        if len(found) > k:
+            least = np.partition(share[found], len(found) - k)[len(found) - k]
+            found = found[share[found] >= least]
+        found = found[np.argsort(-share[found], kind="stable")][:k]
+        return found, share[found]
+
     def shares(self, n: int) -> NDArray[np.float64]:
         """(n,) each item's share of the decayed count; 0 for padding and unknown, sums to 1 or 0."""
         weight = np.zeros(n)

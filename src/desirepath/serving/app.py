@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from desirepath.live.project import Project
-from desirepath.serving import events, recommend
+from desirepath.serving import events, feedback, items, recommend, users
 from desirepath.serving.problems import Problem, tell_problems
 from desirepath.serving.shapes import EventIn
 
@@ -36,7 +36,7 @@ def make_app(projects: Mapping[str, Project]) -> FastAPI:
     )
     app.state.projects = dict(projects)
     tell_problems(app)
-    for room in (events, recommend):
+    for room in (events, feedback, recommend, items, users):
         app.include_router(room.router, prefix="/v1")
     _name_shapes(app)
 

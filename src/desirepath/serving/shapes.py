@@ -147,3 +147,171 @@ class ListOut(Shape):
     items: list[ShownOut]
     n_events: int = Field(description="Events that this answer knew of.")
     latency_ms: float
+
+
+class ItemIn(Shape):
+    """What an item is; replaces all that was said of it."""
+
+    item_id: Id
+    attributes: Attributes = Field({}, description="title, categories, price, created_at, ...")
+    is_hidden: bool = Field(False, description="Never shown while this is true.")
+
+
+class ItemPatch(Shape):
+    """Attributes to change; null takes one away."""
+
+    attributes: Attributes = {}
+    is_hidden: bool | None = None
+
+
+class ItemOut(Shape):
+    """An item."""
+
+    item_id: str
+    attributes: dict[str, JsonValue]
+    is_hidden: bool
+
+
+class UserIn(Shape):
+    """What a user is; replaces all that was said of him."""
+
+    user_id: Id
+    attributes: Attributes = {}
+
+
+class UserPatch(Shape):
+    """Attributes to change; null takes one away."""
+
+    attributes: Attributes
+
+
+class UserOut(Shape):
+    """A user."""
+
+    user_id: str
+    attributes: dict[str, JsonValue]
+    n_events: int = Field(description="Events that answers know of.")
+
+
+class ChangesOut(Shape):
+    """What became of a list of changes, all of which are on disk."""
+
+    created: int
+    replaced: int
+
+
+class ItemsPage(Shape):
+    """Some items, and where the next ones begin."""
+
+    items: list[ItemOut]
+    cursor: str | None = Field(description="Give it back for the next page; null at the end.")
+
+
+class UsersPage(Shape):
+    """Some users, and where the next ones begin."""
+
+    users: list[UserOut]
+    cursor: str | None = Field(description="Give it back for the next page; null at the end.")
+
+
+class ErasedOut(Shape):
+    """What was erased with a user."""
+
+    events: int
+    lists: int
+
+
+class TieIn(Shape):
+    """`source` follows `target`."""
+
+    source: Id
+    target: Id
+    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
+
+
+class TieKey(Shape):
+    """A tie to be cut."""
+
+    source: Id
+    target: Id
+
+
+class CutOut(Shape):
+    """Whether there was such a tie."""
+
+    was_there: bool
+
+
+class LikeItem(Shape):
+    """An item like another."""
+
+    item_id: str
+    title: str | None
+    similarity: float
+
+
+class LikeItems(Shape):
+    """Items like one, best first; empty for an item that the model never met."""
+
+    items: list[LikeItem]
+    model_version: str
+
+
+class LikeUser(Shape):
+    """A user like another."""
+
+    user_id: str
+    similarity: float
+
+
+class LikeUsers(Shape):
+    """Users like one, best first."""
+
+    users: list[LikeUser]
+    model_version: str
+
+
+class PersonOut(Shape):
+    """Someone to follow."""
+
+    user_id: str
+    score: float
+    followed_by: int = Field(description="Of those whom the user follows, how many follow this one.")
+    similarity: float = Field(description="Cosine of what both do; 0 where it is unknown.")
+
+
+class PeopleOut(Shape):
+    """People to follow, best first."""
+
+    users: list[PersonOut]
+
+
+class TrendingItem(Shape):
+    """An item and how popular it has been of late."""
+
+    item_id: str
+    title: str | None
+    share: float = Field(description="Of all events, each counting half after the half-life.")
+
+
+class TrendingOut(Shape):
+    """What has been popular of late, best first."""
+
+    items: list[TrendingItem]
+    half_life_days: float
+
+
+class FeedbackIn(Shape):
+    """What became of a served list: what was seen, what was done, how much it pleased."""
+
+    recommendation_id: Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]
+    user_id: Id | None = None
+    session_id: Id | None = None
+    impressions: list[Id] = Field([], max_length=MOST_LIST, description="Items that were seen, in order.")
+    item_id: Id | None = Field(None, description="The item that was acted on.")
+    action: Word | None = Field(None, description="What was done to it, such as click.")
+    position: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    satisfaction: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="0 not at all, 1 fully."
+    )
+    time: Moment | None = None
