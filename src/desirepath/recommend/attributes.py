@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What policy knows of items: a table aligned by item index, and the arrays made of it once and kept.
+
+It does not know users, scores or scenarios. Whoever keeps the catalogue makes a new one when items change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from desirepath.errors import ConfigError, DataError, ShapeError, nearest
+from desirepath.recommend.expressions import kind_of, parse
+from desirepath.schema import FIRST, ITEM
+from desirepath.sequences import Vocabulary
+
+TITLE = "title"
+CATEGORIES = "categories"
+CREATED = "created_at"
+LANGUAGE = "language"
+MAX_KEPT_BYTES = 256 * 2**20
+"""Arrays kept for later calls; the ones longest unused go first."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """The values of one column as numbers; an item has none, one or (in a list column) several."""
+
+    offsets: NDArray[np.int64]
+    """(V + 1,) the values of item i are code[offsets[i]:offsets[i + 1]]; a missing item has none."""
+    code: NDArray[np.int32]
+    values: pl.Series
+    """What each code stands for, sorted."""
+    single: NDArray[np.int32] | None
+    """(V,) the one code of each item, -1 where it is missing; None where an item has several."""
+
+    def of(self, item_ix: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """(place in item_ix, code) of all values of these items, both (T,)."""
+        start = self.offsets[item_ix]
+        lengths = self.offsets[item_ix + 1] - start
+        place = np.repeat(np.arange(len(item_ix)), lengths)
+        first = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
+        return place, self.code[first + np.arange(len(place))]
+
+
+class ItemAttributes:
+    """A table of items that does not change, with what policy asks of it kept as arrays.
+
+    Row i tells of item index i; rows 0 (padding) and 1 (unknown) are null, and no filter passes them.
+    Known columns are `item_id`, `title`, `categories` (a list), `created_at` and `language`; any other
+    may be there, and a nested column `labels` with a field `brand` becomes `labels.brand`.
+
+    >>> items = pl.DataFrame({"item_id": ["a", "b"], "price": [5.0, 50.0]})
+    >>> attributes = ItemAttributes.aligned(items, Vocabulary(["b", "a"]))
+    >>> attributes.mask("price < 20").tolist()
+    [False, False, False, True]
+    """
+
+    def __init__(
+        self, table: pl.DataFrame, *, hidden: NDArray[np.bool_] | None = None, version: int = 0
+    ) -> None:
+        """Take a table whose rows are aligned by item index.
+
+        Args:
+            table: V rows; the first two are null throughout (this is not looked up again).
+            hidden: (V,) items that may not be shown, such as those out of stock; none when None.
+            version: counts the changes of the catalogue, for whoever keeps answers made from it.
+
+        Raises:
+            ShapeError: the table has fewer than two rows, or `hidden` another length.
+            DataError: `created_at` is no moment, or `categories` no list of text.
+        """
+        if table.height < FIRST:
+            raise ShapeError(
+                f"A table of items must have rows for padding and unknown; it has {table.height}."
+            )
+        if hidden is not None and hidden.shape != (table.height,):
+            raise ShapeError(f"hidden must have shape ({table.height},); got {hidden.shape}.")
+        self.table = _plain(table)
+        self.version = version
+        self.hidden: NDArray[np.bool_] = (
+            np.zeros(table.height, dtype=np.bool_) if hidden is None else hidden.astype(np.bool_)
+        )
+        self.hidden[:FIRST] = True
+        self.hidden.flags.writeable = False
+        self.any_hidden = bool(self.hidden[FIRST:].any())
+        self.visible = ~self.hidden
+        self.visible.flags.writeable = False
+        self._kept: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def aligned(
+        cls,
+        items: pl.DataFrame,
+        vocabulary: Vocabulary,
+        *,
+        hidden: Iterable[str] = (),
+        split: Mapping[str, str] | None = None,
+        version: int = 0,
+    ) -> ItemAttributes:
+        """Attributes of a vocabulary's items, from a table in any order with a column `item_id`.
+
+        Args:
+            items: one row an item; of several with one id the last counts, and ids that the vocabulary
+                does not know are left out.
+            vocabulary: says which index each item has.
+            hidden: ids of items that may not be shown.
+            split: text columns that hold lists, and what parts their values: {"genres": "|"}.
+            version: see above.
+        """
+        if ITEM not in items.columns:
+            raise DataError(f"A table of items must have a column '{ITEM}'. {nearest(ITEM, items.columns)}")
+        rows = items.with_columns(pl.col(ITEM).cast(pl.String)).unique(ITEM, keep="last")
+        rows = rows.with_columns(
+            pl.col(name)
+            .str.split(mark)
+            .list.eval(pl.element().str.strip_chars().replace("", None).drop_nulls())
+            for name, mark in (split or {}).items()
+        )
+        reserved = pl.Series(ITEM, [None] * vocabulary.reserved, dtype=pl.String)
+        ids = pl.DataFrame({ITEM: pl.concat([reserved, vocabulary.ids.alias(ITEM)])})
+        table = ids.join(rows, on=ITEM, how="left", maintain_order="left")
+        unseen = np.zeros(table.height, dtype=np.bool_)
+        unseen[vocabulary.encode(list(hidden))] = True
+        return cls(table, hidden=unseen, version=version)
+
+    @classmethod
+    def unknown(cls, n_items: int) -> ItemAttributes:
+        """Attributes of a catalogue of which nothing is known; `n_items` counts the two reserved rows."""
+        return cls(pl.DataFrame({ITEM: pl.Series([None] * n_items, dtype=pl.String)}))
+
+    def __len__(self) -> int:
+        """V, the number of item indexes, the two reserved ones included."""
+        return self.table.height
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, from an earlier call with the same key where it is still kept.
+
+        Several threads may ask at once; two may then make the same thing, and one of them is kept.
+        """
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return cast(T, self._kept[key][1])
+        made = make()
+        size = _size(made)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = (size, made)
+                self._kept_bytes += size
+            while self._kept_bytes > MAX_KEPT_BYTES and len(self._kept) > 1:
+                _, (gone, _) = self._kept.popitem(last=False)
+                self._kept_bytes -= gone
+        return made
+
+    def check(self, expression: str) -> None:
+        """Raise ConfigError unless the expression can be asked of these columns; costs no pass over them."""
+        parse(expression).compile(self.table.schema)
+
+    def mask(self, expression: str) -> NDArray[np.bool_]:
+        """(V,) the items for which the expression is known to be true; read-only, and kept.
+
+        Cost: the first call reads the columns that the expression names, later ones nothing.
+
+        Raises:
+            ConfigError: see `expressions.parse` and `Expression.compile`.
+        """
+        return self.keep(("mask", expression), lambda: self._evaluate(expression))
+
+    def _evaluate(self, expression: str) -> NDArray[np.bool_]:
+        condition = parse(expression).compile(self.table.schema)
+        # Without the reserved rows, so that `brand is missing` does not pass them.
+        passed = self.table.lazy().slice(FIRST).select(condition.fill_null(False).alias("passed")).collect()
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[FIRST:] = passed.get_column("passed").to_numpy()
+        mask.flags.writeable = False
+        return mask
+
+    def codes(self, column: str) -> Codes:
+        """The values of a column as numbers, for counting them; kept.
+
+        Raises:
+            ConfigError: there is no such column, or it holds what cannot be counted.
+        """
+        return self.keep(("codes", column), lambda: self._encode(column))
+
+    def _encode(self, column: str) -> Codes:
+        self.require(column)
+        series = self.table.get_column(column)
+        kind = kind_of(series.dtype)
+        if kind == "nothing":
+            raise ConfigError(
+                f"'{column}' must hold texts, numbers or lists of them; it holds {series.dtype}."
+            )
+        listed = kind.startswith("list of ")
+        if listed:
+            series = series.cast(pl.List(pl.String if kind == "list of text" else pl.Float64))
+            lengths = series.list.len().fill_null(0)
+            flat = series.filter(lengths > 0).explode()
+        else:
+            flat = series.cast(pl.String) if kind == "text" else series
+            lengths = pl.Series(np.ones(len(series), dtype=np.uint32))
+        values = flat.drop_nulls().unique().sort()
+        dense = pl.DataFrame({"value": values}).with_row_index("code")
+        joined = pl.DataFrame({"value": flat}).join(dense, on="value", how="left", maintain_order="left")
+        code = joined.get_column("code").cast(pl.Int32).fill_null(-1).to_numpy()
+        single = None if listed else code
+        edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.to_numpy(), dtype=np.int64)])
+        known = np.concatenate([np.zeros(1, np.int64), np.cumsum(code >= 0, dtype=np.int64)])
+        return Codes(offsets=known[edges], code=code[code >= 0], values=values, single=single)
+
+    def with_any(self, column: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        """(V,) items that bear at least one of the values in a text or list column; read-only, and kept."""
+        return self.keep(("with", column, tuple(values)), lambda: self._bearing(column, values))
+
+    def _bearing(self, column: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        codes = self.codes(column)
+        wanted = codes.values.cast(pl.String).is_in(list(values)).to_numpy()
+        bearing = np.zeros(len(self), dtype=np.bool_)
+        place = np.repeat(np.arange(len(self)), np.diff(codes.offsets))
+        bearing[place[wanted[codes.code]]] = True
+        bearing.flags.writeable = False
+        return bearing
+
+    def created_s(self) -> NDArray[np.float64]:
+        """(V,) when each item was made, in seconds since 1970; NaN where that is not known."""
+        return self.keep("created_s", self._created)
+
+    def _created(self) -> NDArray[np.float64]:
+        if CREATED not in self.table.columns:
+            return np.full(len(self), np.nan)
+        moments = self.table.get_column(CREATED).dt.epoch("us").cast(pl.Float64) / 1e6
+        return moments.fill_null(np.nan).to_numpy()
+
+    def find(self, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
+        """(n,) the index of each id, -1 for ids that are not in the table; kept.
+
+        Cost: one pass over the ids the first time. Whoever has a dictionary of ids had better use it.
+        """
+        return self.keep(("find", item_ids), lambda: self._find(item_ids))
+
+    def _find(self, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
+        if ITEM not in self.table.columns:
+            return np.full(len(item_ids), -1, dtype=np.int64)
+        found = (
+            self.table.lazy()
+            .select(ITEM)
+            .with_row_index("ix")
+            .filter(pl.col(ITEM).is_in(list(item_ids)))
+            .collect()
+        )
+        index = dict(found.select(ITEM, "ix").iter_rows())
+        return np.array([index.get(name, -1) for name in item_ids], dtype=np.int64)
+
+    def require(self, column: str) -> None:
+        """Raise ConfigError unless there is such a column."""
+        if column not in self.table.columns:
+            raise ConfigError(f"Items have no column '{column}'. {nearest(column, self.table.columns)}")
+
+
+def _plain(table: pl.DataFrame) -> pl.DataFrame:
+    """Nested columns opened, moments as moments of UTC, categories as lists of text."""
+    while nested := [name for name, kind in table.schema.items() if isinstance(kind, pl.Struct)]:
+        table = table.unnest(nested, separator=".")
+    if CREATED in table.columns:
+        kind = table.schema[CREATED]
+        if kind == pl.Null or isinstance(kind, pl.Date | pl.Datetime):
+            zoned = isinstance(kind, pl.Datetime) and kind.time_zone is not None
+            moment = pl.col(CREATED).cast(pl.Datetime("us", "UTC" if zoned else None))
+            table = table.with_columns(moment if zoned else moment.dt.replace_time_zone("UTC"))
+        else:
+            raise DataError(
+                f"'{CREATED}' must hold dates or moments; it holds {kind}. Parse it before, for instance "
+                f"with pl.col('{CREATED}').str.to_datetime(time_zone='UTC')."
+            )
+    if CATEGORIES in table.columns:
+        kind = table.schema[CATEGORIES]
+        if kind == pl.Null:
+            table = table.with_columns(pl.col(CATEGORIES).cast(pl.List(pl.String)))
+        elif kind_of(kind) != "list of text":
+            raise DataError(f"'{CATEGORIES}' must hold lists of text; it holds {kind}. Split it before.")
+    return table
+
+
+def _size(made: object) -> int:
+    """Bytes of an array or of the arrays of a `Codes`; a little for anything else."""
+    if isinstance(made, np.ndarray):
+        return int(made.nbytes)
+    if isinstance(made, Codes):
+        single = 0 if made.single is None else made.single.nbytes
+        return int(made.offsets.nbytes + made.code.nbytes + single + made.values.estimated_size())
+    return 1024
