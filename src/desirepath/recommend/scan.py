@@ -101,6 +101,34 @@ def _add_exponentials(product: Any, scale: Any, rate: Any, mass: Any, exponent: 
 
 
 @numba.njit(cache=True, nogil=True)
+def _nth_best(values: Any, n: Any) -> Any:
+    """The value that n of the values reach; they are put in another order.
+
+    Hoare's selection, since numba takes seven seconds to compile NumPy's.
+    """
+    left, right, place = 0, len(values) - 1, n - 1
+    while left < right:
+        pivot = values[(left + right) // 2]
+        i, j = left, right
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if place <= j:
+            right = j
+        elif place >= i:
+            left = i
+        else:
+            break
+    return values[place]
+
+
+@numba.njit(cache=True, nogil=True)
 def _tighten(item: Any, score: Any, scale: Any, slack: Any, n_held: Any, n: Any) -> Any:
     """Drop what can no longer be among the n best; how many stay, and what n of them surely score."""
     if n_held < n:
@@ -108,7 +136,7 @@ def _tighten(item: Any, score: Any, scale: Any, slack: Any, n_held: Any, n: Any)
     sure = np.empty(n_held, dtype=np.float32)
     for j in range(n_held):
         sure[j] = score[j] - slack * scale[item[j]]
-    low = np.partition(sure, n_held - n)[n_held - n]
+    low = _nth_best(sure, n)
     kept = 0
     for j in range(n_held):
         if score[j] + slack * scale[item[j]] >= low:
@@ -119,28 +147,27 @@ def _tighten(item: Any, score: Any, scale: Any, slack: Any, n_held: Any, n: Any)
 
 
 @numba.njit(cache=True, nogil=True)
-def _grown(array: Any, size: Any) -> Any:
-    new = np.empty(size, dtype=array.dtype)
-    new[: len(array)] = array
-    return new
+def _widened(rows: Any) -> Any:
+    wide = np.empty((len(rows), 2 * rows.shape[1]), dtype=rows.dtype)
+    for b in range(len(rows)):
+        for j in range(rows.shape[1]):
+            wide[b, j] = rows[b, j]
+    return wide
 
 
 @numba.njit(cache=True, nogil=True)
-def scan_blocks(scan: Any, first: Any, n: Any, thread: Any, n_threads: Any) -> Any:
-    """Candidates of every query among the blocks of one thread: lists of items and of their rough scores.
+def scan_blocks(scan: Any, first: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> Any:
+    """Candidates of every query among the blocks of one thread: rows of items, and how many each holds.
 
-    Blocks are visited in leaps over the whole catalogue, so that the first few already tell what a good
-    score is, whatever the order of the items. Every item that is among the n best of what this thread
-    reads is a candidate.     Cost: one read of the codes for all queries.
+    Blocks are visited in leaps (of a number prime to theirs) over the whole catalogue, so that the first
+    few already tell what a good score is, whatever the order of the items. Every item that is among the n
+    best of what this thread reads is a candidate.     Cost: one read of the codes for all queries.
     """
     n_queries, n_rows = len(scan.state), len(scan.code)
     n_blocks = (n_rows - first + ROWS - 1) // ROWS
-    leap = max(1, int(n_blocks * 0.618))
-    while np.gcd(leap, max(n_blocks, 1)) != 1:
-        leap += 1
     size = max(1024, 4 * n)
-    items = [np.empty(size, dtype=np.int32) for _ in range(n_queries)]
-    scores = [np.empty(size, dtype=np.float32) for _ in range(n_queries)]
+    items = np.empty((n_queries, size), dtype=np.int32)
+    scores = np.empty((n_queries, size), dtype=np.float32)
     held = np.zeros(n_queries, dtype=np.int64)
     low = np.full(n_queries, -np.inf, dtype=np.float32)
     product = np.empty(ROWS, dtype=np.int32)
@@ -164,18 +191,16 @@ def scan_blocks(scan: Any, first: Any, n: Any, thread: Any, n_threads: Any) -> A
                     continue
                 if len(scan.allowed) and not scan.allowed[mask, begin + v]:
                     continue
-                if held[b] == len(items[b]):
+                if held[b] == items.shape[1]:
                     held[b], low[b] = _tighten(items[b], scores[b], scan.scale, slack, held[b], n)
-                    if 2 * held[b] > len(items[b]):  # many are alike: nothing may be dropped yet
-                        items[b] = _grown(items[b], 2 * len(items[b]))
-                        scores[b] = _grown(scores[b], 2 * len(scores[b]))
-                items[b][held[b]] = begin + v
-                scores[b][held[b]] = scale[v] * (unit * np.float32(rough[v]))
+                    if 2 * held[b] > items.shape[1]:  # many are alike: nothing may be dropped yet
+                        items, scores = _widened(items), _widened(scores)
+                items[b, held[b]] = begin + v
+                scores[b, held[b]] = scale[v] * (unit * np.float32(rough[v]))
                 held[b] += 1
     for b in range(n_queries):
         held[b], low[b] = _tighten(items[b], scores[b], scan.scale, scan.slack[b], held[b], n)
-        items[b], scores[b] = items[b][: held[b]], scores[b][: held[b]]
-    return items, scores
+    return items, held
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -184,6 +209,19 @@ def _dot(x: Any, y: Any) -> Any:
     for d in range(len(x)):
         total += x[d] * y[d]
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def settle(vectors: Any, state: Any, item: Any, hidden: Any, score: Any) -> int:
+    """Score candidates in full, without those in `hidden`, which is sorted; how many stay, at the front."""
+    n = 0
+    for j in range(len(item)):
+        place = np.searchsorted(hidden, item[j])
+        if place == len(hidden) or hidden[place] != item[j]:
+            item[n] = item[j]
+            score[n] = _dot(vectors[item[j]], state)
+            n += 1
+    return n
 
 
 @numba.njit(cache=True, nogil=True)
@@ -245,7 +283,7 @@ def quantise(vectors: Any, code: Any, scale: Any) -> Any:
 @numba.njit(cache=True, nogil=True)
 def _trim(item: Any, score: Any, n_held: Any, n: Any) -> Any:
     """Keep the n best, of equal ones the first; the score that another must pass."""
-    low = np.partition(score[:n_held], n_held - n)[n_held - n]
+    low = _nth_best(score[:n_held].copy(), n)
     spare = n
     for j in range(n_held):
         spare -= score[j] > low
@@ -299,6 +337,7 @@ def select_rows(scores: Any, allowed: Any, first: Any, out_item: Any, out_score:
         if held > n:
             _trim(item, score, held, n)
         held = min(held, n)
-        out_item[b, :held] = item[:held]
-        out_score[b, :held] = score[:held]
+        for j in range(held):
+            out_item[b, j] = item[j]
+            out_score[b, j] = score[j]
     return -1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from desirepath.errors import ConfigError, DataError, ShapeError
 from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.scan import (
+    ROWS,
     STEP,
     Scan,
     mend_mass,
@@ -25,6 +27,7 @@ from desirepath.recommend.scan import (
     scan_blocks,
     score_items,
     select_rows,
+    settle,
 )
 from desirepath.schema import FIRST, PADDING
 from desirepath.sequences import Queries
@@ -102,6 +105,10 @@ class Shortlist:
                 "Look for diverged weights."
             )
         self._mean, self._spread = _second_moments(self._vectors)
+        n_blocks = max(1, -(-(n_entries - FIRST) // ROWS))
+        self._leap = next(
+            leap for leap in range(int(n_blocks * 0.618) + 1, 2 * n_blocks + 2) if gcd(leap, n_blocks) == 1
+        )
         n_threads = min(self.config.n_threads, max(1, n_entries // ROWS_PER_THREAD))
         self._pool = ThreadPoolExecutor(n_threads, "shortlist") if n_threads > 1 else None
         self._n_threads = n_threads
@@ -227,20 +234,21 @@ class Shortlist:
         item_BN, score_BN = _empty(len(states_BD), n)
         n_wanted = n + max((len(items) for items in hidden), default=0)
         if self._pool is None:
-            found = list(scan_blocks(scan, FIRST, n_wanted, 0, 1)[0])
+            parts = [scan_blocks(scan, FIRST, self._leap, n_wanted, 0, 1)]
         else:
             jobs = [
-                self._pool.submit(scan_blocks, scan, FIRST, n_wanted, thread, self._n_threads)
+                self._pool.submit(scan_blocks, scan, FIRST, self._leap, n_wanted, thread, self._n_threads)
                 for thread in range(self._n_threads)
             ]
-            parts = [job.result()[0] for job in jobs]
-            found = [np.concatenate(of_query) for of_query in zip(*parts, strict=True)]
-        for b, candidates in enumerate(found):
-            item = np.sort(candidates)
-            if len(hidden[b]):
-                item = item[~np.isin(item, hidden[b])]
-            score = self.scores(states_BD[b : b + 1], item[None])[0]
-            best = np.argsort(-score, kind="stable")[:n]
+            parts = [job.result() for job in jobs]
+        found = []
+        for b in range(len(states_BD)):
+            item = np.concatenate([items[b, : held[b]] for items, held in parts])
+            found.append(item.copy())
+            score = np.empty(len(item), dtype=np.float32)
+            n_left = settle(self._vectors, states_BD[b], item, hidden[b], score)
+            item, score = item[:n_left], score[:n_left]
+            best = np.lexsort((item, -score))[:n]
             item_BN[b, : len(best)], score_BN[b, : len(best)] = item[best], score[best]
         return item_BN, score_BN, found
 
@@ -332,7 +340,7 @@ def _sorted(hidden: Sequence[NDArray[np.integer]] | None, n_queries: int) -> lis
         return [np.zeros(0, dtype=np.int32)] * n_queries
     if len(hidden) != n_queries:
         raise ShapeError(f"hidden must have one array a query, {n_queries}; got {len(hidden)}.")
-    return [np.unique(np.asarray(items, dtype=np.int32)) for items in hidden]
+    return [np.sort(np.asarray(items, dtype=np.int32)) for items in hidden]
 
 
 def _second_moments(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
