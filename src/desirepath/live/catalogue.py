@@ -15,8 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from desirepath.recommend.attributes import CATEGORIES, CREATED, ItemAttributes
 from desirepath.schema import FIRST, ITEM, UNKNOWN
 from desirepath.sequences import Vocabulary
+
+SMALL = 20_000
+"""Items up to which a changed catalogue is laid out within a request; it takes a few milliseconds."""
 
 
 class Catalogue:
@@ -32,6 +36,8 @@ class Catalogue:
         self.version = 0
         self._lock = threading.Lock()
         self._table = table
+        self._view: ItemAttributes | None = None
+        self._is_laying_out = False
         self._texts: tuple[int, pl.Series, pl.Series] | None = None
         if table is not None:
             for name in table[ITEM].to_list():
@@ -126,6 +132,31 @@ class Catalogue:
         title = self.attributes(item_id).get("title")
         return None if title is None else str(title)
 
+    def policy_view(self) -> ItemAttributes:
+        """The items as policy sees them; of a large catalogue, as they were when it was last laid out.
+
+        A small catalogue is laid out anew whenever it changed; a large one beside the requests, at once after
+        a change. Who is hidden is not waited for: `hidden` tells it as of now.
+        """
+        kept = self._view
+        if kept is not None and kept.version == self.version:
+            return kept
+        if kept is None or len(self.ids) <= SMALL:
+            return self._lay_out()
+        with self._lock:
+            if not self._is_laying_out:
+                self._is_laying_out = True
+                threading.Thread(target=self._lay_out, name="catalogue", daemon=True).start()
+        return kept
+
+    def _lay_out(self) -> ItemAttributes:
+        version = self.version
+        frame = _typed(self.frame())
+        hidden = self._hidden[: frame.height].copy()
+        self._view = view = ItemAttributes(frame, hidden=hidden, version=version)
+        self._is_laying_out = False
+        return view
+
     @property
     def _rows(self) -> dict[str, int]:
         if not hasattr(self, "_row_of"):
@@ -169,6 +200,19 @@ def _either(frame: pl.DataFrame, name: str) -> pl.Expr:
     if old.is_nested() or new.is_nested():
         return pl.col(f"{name} now").alias(name)
     return pl.coalesce(pl.col(f"{name} now").cast(pl.String), pl.col(name).cast(pl.String)).alias(name)
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Moments and lists where a table has only their texts: created_at, and categories parted by bars."""
+    changes = []
+    if frame.schema.get(CREATED) == pl.String:
+        moment = pl.col(CREATED).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        changes.append(moment)
+    elif CREATED in frame.columns and frame.schema[CREATED].is_numeric():
+        changes.append(pl.from_epoch(pl.col(CREATED).cast(pl.Int64), "s").dt.replace_time_zone("UTC"))
+    if frame.schema.get(CATEGORIES) == pl.String:
+        changes.append(pl.col(CATEGORIES).str.split("|"))
+    return frame.with_columns(changes)
 
 
 def _is_missing(value: Any) -> bool:

@@ -8,23 +8,21 @@ the packed log and what the store has since. It knows no HTTP.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, select
 
 from desirepath.errors import DataError
-from desirepath.live.actions import NOT_BEHAVIOUR, Actions
-from desirepath.live.catalogue import Catalogue
-from desirepath.live.engine import Ask, Engine, Reply
+from desirepath.live.answer import Ask, Reply
+from desirepath.live.engine import Engine
+from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
 from desirepath.live.records import Records
-from desirepath.live.states import Event, UserStates
+from desirepath.live.scenarios import Scenarios
 from desirepath.live.store import Kept, LiveStore, Row, now_us
 from desirepath.live.tables import events, impressions, items, marks, requests, users
-from desirepath.live.trending import Trending
 from desirepath.recommend.versions import Version, open_version
 from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
@@ -32,6 +30,7 @@ from desirepath.workspace import Workspace
 PACKED = "packed_seq"
 """Mark of the last event that is part of the packed log."""
 REPLAYED_AT_ONCE = 50_000
+LEARNED = ("user_id", "item_id", "action", "time_us", "recommendation_id")
 
 
 class Project:
@@ -60,10 +59,9 @@ class Project:
             url: the database of the live store; SQLite in the workspace when None.
         """
         self.name, self.workspace = name, workspace
-        self.catalogue = Catalogue(sequences.items, table)
-        self.actions = Actions(sequences.actions.ids.to_list())
-        self.states = UserStates(sequences)
-        self.trending = Trending(base=sequences)
+        self.memory = memory = Memory(sequences, table)
+        self.catalogue, self.actions = memory.catalogue, memory.actions
+        self.states, self.trending = memory.states, memory.trending
         self.listeners: list[Callable[[list[Row]], None]] = []
         """Called in the writing thread with every group of fresh events, once memory has them."""
         self.changed = threading.Condition()
@@ -71,7 +69,12 @@ class Project:
         self._replay()
         self.records = Records(self.store, self.catalogue, user_table)
         self._base = sequences
-        self.engine = Engine(version, self.states, self.catalogue, self.actions, self.trending)
+        self.scenarios = Scenarios(
+            workspace.settings_path,
+            lambda: self.catalogue.policy_view().table.schema,
+            exclude_seen=version.exclude_seen,
+        )
+        self.engine = Engine(version, memory, self.scenarios)
         self.neighbours = Neighbours(self.engine.ranker, sequences, self.catalogue, self.states)
 
     def keep(self, rows: Sequence[Row]) -> Future[Kept]:
@@ -134,7 +137,7 @@ class Project:
             "user_id": ask.user_id,
             "session_id": None,
             "scenario": ask.scenario,
-            "variant": None,
+            "variant": ask.variant,
             "model_version": reply.model_version,
             "fallback": reply.fallback,
             "slate": [[shown.item_id, shown.propensity, shown.score] for shown in reply.items],
@@ -149,22 +152,11 @@ class Project:
         self.store.close()
 
     def _on_kept(self, rows: list[Row]) -> None:
-        self._learn(rows)
+        self.memory.learn(rows)
         with self.changed:
             self.changed.notify_all()
         for listener in self.listeners:
             listener(rows)
-
-    def _learn(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take events into memory."""
-        learned = []
-        for row in rows:
-            if row["action"] in NOT_BEHAVIOUR:
-                continue
-            item_ix = self.catalogue.take(row["item_id"])
-            learned.append(Event(row["user_id"], item_ix, self.actions.take(row["action"]), row["time_us"]))
-            self.trending.add(item_ix, row["time_us"] / 1e6)
-        self.states.append(learned)
 
     def _replay(self) -> None:
         """Make memory from what the store has beyond the packed log."""
@@ -177,12 +169,12 @@ class Project:
             for user_id in connection.execute(erased).scalars():
                 self.states.erase(user_id)
             mark = connection.execute(select(marks.c.value).where(marks.c.name == PACKED)).scalar()
-            columns = [events.c.user_id, events.c.item_id, events.c.action, events.c.time_us]
+            columns = [events.c[name] for name in LEARNED]
             found = connection.execution_options(yield_per=REPLAYED_AT_ONCE).execute(
                 select(*columns).where(events.c.seq > int(mark or 0)).order_by(events.c.seq)
             )
             for part in found.mappings().partitions():
-                self._learn([dict(row) for row in part])
+                self.memory.learn([dict(row) for row in part])
 
         self.store.read(work)
 

@@ -7,29 +7,36 @@ place where the two meet, so that a model can be exchanged while everything else
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.live.catalogue import Catalogue
 from desirepath.live.states import Histories
-from desirepath.models.base import NEVER
-from desirepath.recommend.versions import Version
+from desirepath.models.base import NEVER, Model
+from desirepath.recommend.ranking import Encoder
+from desirepath.recommend.shortlist import Shortlist, listed_probabilities, top_of_scores
+from desirepath.recommend.slate import MODEL, Candidates
+from desirepath.recommend.versions import TRANSFORMER, Version
 from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Queries, Sequences, Vocabulary
 
+if TYPE_CHECKING:
+    from desirepath.training.encoding import FastEncoder
+
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """The best items of one user, best first."""
+class Wanted:
+    """How much is asked of the model."""
 
-    item_ix: NDArray[np.int32]
-    """(N,) index into the catalogue."""
-    score: NDArray[np.float32]
-    """(N,) the model's own score."""
-    probability: NDArray[np.float32]
-    """(N,) that the item is the next one; NaN without a calibration."""
+    n: int
+    """Items of each query."""
+    hidden: Sequence[NDArray[np.integer]]
+    """For each query, items that must not be listed, such as those of its history."""
 
 
 class Ranker:
@@ -41,8 +48,14 @@ class Ranker:
         self._catalogue = catalogue
         ids = version.items.ids.to_list()
         self._to_catalogue = np.array([PADDING, UNKNOWN, *(catalogue.take(name) for name in ids)], np.int32)
+        self._last = int(self._to_catalogue.max())
         self._to_model = np.full(len(catalogue), UNKNOWN, np.int32)
         self._to_model[self._to_catalogue] = np.arange(len(self._to_catalogue), dtype=np.int32)
+        self._encoder: FastEncoder | Encoder | None = None
+        self._shortlist: Shortlist | None = None
+        if isinstance(version.model, Encoder):
+            self._encoder = _encoder(version.model)
+            self._shortlist = Shortlist(version.model.item_vectors())
 
     def queries(self, histories: Histories, actions: Vocabulary, now_s: float) -> Queries:
         """The questions that these histories ask, in the model's own indexes."""
@@ -58,12 +71,13 @@ class Ranker:
         )
         return Queries.latest(sequences, np.arange(n), now_s)
 
-    def to_model(self, item_ix: NDArray[np.int32]) -> NDArray[np.int32]:
+    def to_model(self, item_ix: NDArray[np.integer]) -> NDArray[np.int32]:
         """The model's indexes of items of the catalogue; 1 where it does not know them."""
         if len(self._catalogue) > len(self._to_model):
             more = np.full(len(self._catalogue) - len(self._to_model), UNKNOWN, np.int32)
             self._to_model = np.concatenate([self._to_model, more])
-        return self._to_model[item_ix]
+        found: NDArray[np.int32] = self._to_model[item_ix]
+        return found
 
     def to_catalogue(self, item_ix: NDArray[np.integer]) -> NDArray[np.int32]:
         """The catalogue's indexes of items of the model."""
@@ -71,7 +85,13 @@ class Ranker:
 
     def of_model(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A (V,) mask over the catalogue as one over the model's items."""
-        return mask[self._to_catalogue]
+        if len(mask) > int(self._last):
+            found = mask[self._to_catalogue]
+        else:  # the mask was made before the newest items came
+            within = self._to_catalogue < len(mask)
+            found = np.zeros(len(self._to_catalogue), dtype=np.bool_)
+            found[within] = mask[self._to_catalogue[within]]
+        return np.asarray(found, dtype=np.bool_)
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """(B,) whether each history holds an item that the model can read."""
@@ -79,47 +99,78 @@ class Ranker:
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
         return before[histories.offsets[1:]] > before[histories.offsets[:-1]]
 
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32] | None:
+        """(W, D) vectors by catalogue index, for likeness; None where the model has none."""
+        if self._shortlist is None:
+            return None
+        assert isinstance(self.version.model, Encoder)
+        vectors = np.asarray(self.version.model.item_vectors(), dtype=np.float32)
+        if np.array_equal(self._to_catalogue, np.arange(len(vectors))):
+            return vectors
+        placed = np.zeros((int(self._to_catalogue.max()) + 1, vectors.shape[1]), dtype=np.float32)
+        placed[self._to_catalogue] = vectors
+        return placed
+
     def best(
-        self, queries: Queries, allowed: list[NDArray[np.bool_] | None], exclude_seen: list[bool], n: int
-    ) -> list[Scored]:
-        """The n best items of each query among those that are allowed.
+        self, queries: Queries, allowed: Sequence[NDArray[np.bool_] | None], wanted: Wanted
+    ) -> list[Candidates]:
+        """The best items of each query among those that are allowed, as candidates of the source "model".
 
         Args:
             queries: as `queries` gave them.
-            allowed: for each query (V,) over the catalogue: what may be shown.
-            exclude_seen: for each query, whether items of its own history stay out.
-            n: items wanted of each.
+            allowed: for each query (V,) over the catalogue: what may be shown; None for all.
+            wanted: how many, and what must not be listed for each query, by catalogue index.
         """
-        scores_BV = self.version.model.scores(queries)
+        hidden = [np.unique(self.to_model(items)) for items in wanted.hidden]
+        mask = self._masks(allowed)
         calibration = self.version.calibration
-        partition = None if calibration is None else calibration.partition(scores_BV, queries)
-        found = []
-        for row in range(len(queries)):
-            score_V = scores_BV[row]
-            seen = np.unique(queries.sequences.item_ix[queries.start[row] : queries.stop[row]])
-            mask = allowed[row]
-            if mask is not None or exclude_seen[row]:
-                score_V = score_V if mask is None else np.where(self.of_model(mask), score_V, NEVER)
-                if exclude_seen[row]:
-                    score_V = score_V.copy() if mask is None else score_V
-                    score_V[seen] = NEVER
-            chosen = highest(score_V, n)
-            score = score_V[chosen]
-            probability = np.full(len(chosen), np.nan, np.float32)
-            if calibration is not None and partition is not None:
-                of_row = (partition[0][row : row + 1], partition[1][row : row + 1])
-                is_seen = np.isin(chosen, seen)
-                probability = calibration.probabilities(score[None], is_seen[None], of_row)[0]
-            found.append(Scored(self._to_catalogue[chosen], score, probability))
-        return found
+        if self._encoder is not None and self._shortlist is not None:
+            states_BD = self._encoder.encode(queries)
+            if calibration is None:
+                item_BN, score_BN = self._shortlist.top(states_BD, wanted.n, allowed=mask, hidden=hidden)
+                partition = None
+            else:
+                item_BN, score_BN, partition = self._shortlist.top_with_partition(
+                    states_BD, wanted.n, calibration, queries, allowed=mask, hidden=hidden
+                )
+        else:
+            scores_BV = self.version.model.scores(queries)
+            partition = None if calibration is None else calibration.partition(scores_BV, queries)
+            for row, items in enumerate(hidden):
+                if len(items):
+                    scores_BV[row, items] = NEVER
+            item_BN, score_BN = top_of_scores(scores_BV, wanted.n, allowed=mask)
+        probability_BN = None
+        if calibration is not None and partition is not None:
+            probability_BN = listed_probabilities(calibration, item_BN, score_BN, queries, partition)
+        return [
+            Candidates(
+                source=MODEL,
+                item_ix=self._to_catalogue[item_BN[row, :n]],
+                score=score_BN[row, :n],
+                probability=None if probability_BN is None else probability_BN[row, :n],
+            )
+            for row, n in enumerate((item_BN >= FIRST).sum(axis=1).tolist())
+        ]
+
+    def _masks(self, allowed: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+        """Masks over the model's items: none, one for all queries, or one each."""
+        if all(mask is None for mask in allowed):
+            return None
+        if all(mask is allowed[0] for mask in allowed) and allowed[0] is not None:
+            return self.of_model(allowed[0])
+        whole = np.ones(len(self._to_catalogue), dtype=np.bool_)
+        return np.stack([whole if mask is None else self.of_model(mask) for mask in allowed])
 
 
-def highest(score_V: NDArray[np.float32], n: int) -> NDArray[np.int64]:
-    """Indexes of the n highest scores above -inf, best first; of equals the lower index first."""
-    if n < len(score_V):
-        least = np.partition(score_V, len(score_V) - n)[len(score_V) - n]
-        chosen = np.flatnonzero((score_V >= least) & (score_V > NEVER))
-    else:
-        chosen = np.flatnonzero(score_V > NEVER)
-    order = np.argsort(-score_V[chosen], kind="stable")[:n]
-    return chosen[order]
+def _encoder(model: Model) -> FastEncoder | Encoder:
+    """The quickest way from histories to states."""
+    if model.name == TRANSFORMER:
+        from desirepath.training import Transformer
+        from desirepath.training.encoding import FastEncoder
+
+        assert isinstance(model, Transformer)
+        return FastEncoder(model)
+    assert isinstance(model, Encoder)
+    return model

@@ -10,13 +10,15 @@ import orjson
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as InPath
 
-from desirepath.live.engine import Ask, Reply
+from desirepath.live.answer import Ask, Reply
 from desirepath.live.project import Project
 from desirepath.serving.access import Reader
 from desirepath.serving.events import subject
 from desirepath.serving.shapes import PLAIN, ListOut, RecommendIn
 
 router = APIRouter(tags=["recommendations"])
+MOST_NAMED = 10_000
+"""Items that a text search hands to a request."""
 
 
 @router.post("/recommend", response_model=ListOut)
@@ -25,10 +27,17 @@ async def recommend(body: RecommendIn, project: Reader) -> Response:
     ask = Ask(
         user_id=subject(body.user_id, body.session_id),
         history=tuple(body.history),
+        item_id=body.item_id,
         k=body.k,
         scenario=body.scenario,
+        filter=body.filter,
+        categories=tuple(body.categories),
         exclude_seen=body.exclude_seen,
         exclude=tuple(body.exclude),
+        only=await _named(project, body.query) if body.query else None,
+        diversity=body.diversity,
+        seed=body.seed,
+        context=body.context | ({"query": body.query} if body.query else {}),
     )
     return await answered(project, ask)
 
@@ -37,11 +46,17 @@ async def recommend(body: RecommendIn, project: Reader) -> Response:
 async def recommend_to_user(
     project: Reader,
     user_id: str = InPath(min_length=1, max_length=512, pattern=PLAIN),
-    k: int = Query(10, ge=1, le=1000),
+    k: int | None = Query(None, ge=1, le=1000),
     scenario: str = Query("default", max_length=128),
 ) -> Response:
     """As POST /v1/recommend, for one user."""
     return await answered(project, Ask(user_id=user_id, k=k, scenario=scenario))
+
+
+async def _named(project: Project, text: str) -> tuple[str, ...]:
+    """Items whose id or title has the text in it."""
+    found, _ = await asyncio.to_thread(project.catalogue.search, text, MOST_NAMED)
+    return tuple(found)
 
 
 async def answered(project: Project, ask: Ask) -> Response:
@@ -72,5 +87,9 @@ def listed(reply: Reply, latency_ms: float) -> dict[str, object]:
             for shown in reply.items
         ],
         "n_events": reply.n_events,
+        "scenario": reply.scenario,
+        "variant": reply.variant,
+        "n_filtered": reply.n_filtered,
+        "notes": reply.notes,
         "latency_ms": round(latency_ms, 3),
     }

@@ -119,8 +119,18 @@ class RecommendIn(Shape):
     user_id: Id | None = None
     session_id: Id | None = Field(None, description="An anonymous session, when there is no user.")
     history: list[Id] = Field([], max_length=MOST_LIST, description="Items of anyone, oldest first.")
-    k: int = Field(10, ge=1, le=MOST_LIST)
+    item_id: Id | None = Field(None, description="The item being looked at: its page, as context.")
+    k: int | None = Field(None, ge=1, le=MOST_LIST, description="As the scenario says when left out.")
     scenario: Word = "default"
+    filter: str = Field(
+        "", max_length=4000, description="A condition on items: `price < 20 and 'drama' in genres`."
+    )
+    categories: list[Id] = Field([], max_length=50, description="Items must bear all of these.")
+    query: str = Field("", max_length=200, description="Only items whose id or title has this in it.")
+    diversity: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: int = Field(0, ge=0, le=2**53, description="Of everything drawn by chance.")
+    context: Attributes = Field({}, description="Place, device, time: kept with the answer.")
+    explain: bool = Field(False, description="Say which events of the history brought each item here.")
     exclude_seen: bool | None = None
     exclude: list[Id] = Field([], max_length=MOST_LIST, description="Items that must not be shown.")
 
@@ -130,7 +140,7 @@ class ShownOut(Shape):
 
     item_id: str
     title: str | None
-    score: float
+    score: float | None
     probability: float | None = Field(
         description="That it is the next item; null where it is not calibrated."
     )
@@ -146,6 +156,10 @@ class ListOut(Shape):
     fallback: str | None = Field(description="Why the list is not the model's; null when it is.")
     items: list[ShownOut]
     n_events: int = Field(description="Events that this answer knew of.")
+    scenario: str
+    variant: str | None = Field(description="Of the experiment that this user takes part in.")
+    n_filtered: dict[str, int] = Field(description="Candidates left out, by the rule that did so.")
+    notes: list[str] = Field(description="What could not be done, such as a pin of an unknown item.")
     latency_ms: float
 
 
