@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from desirepath.cli.application import app, show
-from desirepath.cli.options import Folder, Json
+from desirepath.cli.application import app, drawn, show
+from desirepath.cli.options import Folder, Json, Set
 
 models = typer.Typer(
     help="The trained models of a workspace: list them, promote one, go back.", no_args_is_help=True
@@ -44,3 +44,27 @@ def rollback(folder: Folder, reason: Reason = "", as_json: Json = False) -> None
     from desirepath.flows import registry
 
     show(registry.rollback(folder, reason), as_json)
+
+
+@app.command()
+def retrain(
+    folder: Folder,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Which model; of the current kind without it.")
+    ] = "",
+    promote: Annotated[
+        Literal["shadow", "gate", "never"] | None,
+        typer.Option("--promote", help="What lets it answer by itself: [retrain] promote."),
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="How much worse is not worse, as a share of NDCG@10.")
+    ] = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model anew on the log, judge it against the current one, and keep it as the candidate."""
+    from desirepath.flows.retraining import retrain, retrain_config
+
+    changes = {"model": model or None, "promote": promote, "margin": margin}
+    options = retrain_config(folder, **{key: value for key, value in changes.items() if value is not None})
+    drawn(lambda progress: retrain(folder, settings or [], progress, options=options), as_json)

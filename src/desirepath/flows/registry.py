@@ -53,8 +53,8 @@ def _shown(table: pl.DataFrame) -> Table:
     shown = Table(title="Models", title_justify="left", box=None)
     for column in ("version", "model", "state", "learned until"):
         shown.add_column(column, no_wrap=True)
-    for column in ("NDCG@10", "against the one before"):
-        shown.add_column(column, justify="right")
+    for column in ("NDCG@10", "change"):
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in table.iter_rows(named=True):
         until, validation = row["trained_until"], row["validation"]
         gate = ""
