@@ -33,6 +33,7 @@ OPTIONS = {
     "inspect": {"--samples", "--json"} | READING,
     "run": GIVEN,
     "ingest": GIVEN,
+    "import": {"--to", "--partial", "--rejects", "--set", "--json"},
     "train": {"--set", "--json"},
     "evaluate": {"--set", "--json"},
     "recommend": {

@@ -30,9 +30,12 @@ def inspect(
 @app.command()
 @with_reading
 def run(
-    sources: Sources,
     to: To,
     reading: flows.ColumnChoice,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE...]", help="As for ingest; none: what the workspace has already."),
+    ] = None,
     items: Items = None,
     users: Users = None,
     rejects: Rejects = None,
@@ -40,7 +43,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Do it all: ingest, train, evaluate, recommend, report. Goes on where an earlier run was cut."""
-    given = flows.Given(sources=sources, reading=reading, items=items, users=users, rejects=rejects)
+    given = flows.Given(sources=sources or [], reading=reading, items=items, users=users, rejects=rejects)
     drawn(lambda progress: flows.run(given, to, settings or [], progress), as_json)
 
 

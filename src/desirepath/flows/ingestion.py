@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from desirepath.flows.words import Answer, Given
 from desirepath.sequences import Sequences
 from desirepath.sequences.build import build_sequences, pack_events
 from desirepath.workspace import Workspace, fingerprint
+
+NOTHING_NEW = IngestReport(number=0, names=(), fingerprints=(), rows_read=0, rows_kept=0)
 
 
 def inspect(sources: Sequence[str], reading: ColumnChoice, *, samples: bool = False) -> Answer:
@@ -56,29 +58,61 @@ def take_in(
 
     Returns the workspace, what became of the rows, and how many could not even be read, by reason.
     """
+    if not given.sources:
+        return _as_it_is(to)
     title = "Understanding the log"
     raw = events.read_events(
         given.sources, overrides=given.reading, on_progress=lambda share: progress(title, share, "")
     )
     tables = {kind: events.read_table(path, kind=kind) for kind, path in _tables(given).items()}
     progress(title, 1.0, "")
+    workspace, report = keep_log(raw, tables, to, (settings.cleaning, given.rejects), progress)
+    return workspace, report, raw.problems
+
+
+def keep_log(
+    raw: RawLog | None,
+    tables: Mapping[str, pl.DataFrame],
+    to: Path,
+    how: tuple[CleaningConfig, Path | None],
+    progress: Progress = silent,
+) -> tuple[Workspace, IngestReport]:
+    """Add a raw log and tables of items and users to a workspace; one made for nothing is removed again.
+
+    Args:
+        raw: what was read; None keeps the tables only.
+        tables: "items" and "users" to their tables, which take the place of earlier ones.
+        to: folder of the workspace, made when there is none.
+        how: the rules of cleaning, and the file for rejected rows.
+        progress: told of the intake's steps.
+    """
     is_new = not to.exists()
     workspace = Workspace.create(to)
+    report = NOTHING_NEW
     try:
         with workspace.lock():
-            log = EventLog(workspace.events)
-            report = log.append(raw, settings.cleaning, rejects=given.rejects, on_progress=progress)
-            if not len(log):
-                raise _nothing_left(report)
+            if raw is not None:
+                log = EventLog(workspace.events)
+                report = log.append(raw, how[0], rejects=how[1], on_progress=progress)
+                if not len(log):
+                    raise _nothing_left(report)
             for kind, table in tables.items():
                 _keep_table(table, workspace.table(kind))
-            if not report.was_known or workspace.step("ingest") is None:
+            if raw is not None and (not report.was_known or workspace.step("ingest") is None):
                 _remember(workspace, raw, log)
     except TooLittleData:
         if is_new:
             shutil.rmtree(to)
         raise
-    return workspace, report, raw.problems
+    return workspace, report
+
+
+def _as_it_is(folder: Path) -> tuple[Workspace, IngestReport, dict[str, int]]:
+    """A workspace whose log is there already, such as one that was imported."""
+    workspace = Workspace.open(folder)
+    if not len(EventLog(workspace.events)):
+        raise TooLittleData(f"{folder} must hold events; it holds none. Name the files of a log.")
+    return workspace, NOTHING_NEW, {}
 
 
 def to_sequences(log: RawLog, cleaning: CleaningConfig | None = None) -> Sequences:
