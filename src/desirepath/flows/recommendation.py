@@ -23,12 +23,15 @@ from desirepath.flows.settings import Settings, load_settings
 from desirepath.flows.words import Answer, Asked
 from desirepath.models import BASELINES, Model
 from desirepath.recommend.calibration import Calibration
+from desirepath.recommend.prediction import Predictor
 from desirepath.recommend.recommender import Recommender
 from desirepath.recommend.versions import TRANSFORMER, Version, open_version, save_version
 from desirepath.schema import ITEM, USER
 from desirepath.sequences.splits import Split
 from desirepath.workspace import Workspace, fingerprint
 
+PREDICTOR = "predictor"
+"""Folder of what predicts next actions."""
 FINAL = "final"
 """Folder of the run that recommends."""
 
@@ -57,6 +60,7 @@ def choose(
         model = BASELINES[best]().fit(split.sequences)
     exclude_seen = settings.excludes_seen(sample(split.validation, settings))
     trained_until_s = float(np.max(split.sequences.time_s))
+    _keep_predictor(split, workspace.run(PREDICTOR))
     save_version(
         folder,
         Version(
@@ -152,6 +156,15 @@ def open_recommender(workspace: Workspace, settings: Settings) -> tuple[Recommen
         calibration=version.calibration,
     )
     return recommender, exclude_seen
+
+
+def _keep_predictor(split: Split, folder: Path) -> None:
+    """Fit what predicts next actions and their time, mended on validation, on the whole log."""
+    try:
+        predictor = Predictor().fit(split.train, split.validation).refit(split.sequences)
+    except TooLittleData:
+        return  # a log without a user of two events has nothing to predict
+    predictor.save(folder)
 
 
 def _calibrated(model: Model, split: Split, settings: Settings) -> Calibration | None:

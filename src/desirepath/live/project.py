@@ -17,12 +17,15 @@ from sqlalchemy import Connection, select
 from desirepath.errors import DataError
 from desirepath.live.answer import Ask, Reply
 from desirepath.live.engine import Engine
+from desirepath.live.insight import Insight
 from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
+from desirepath.live.portraits import Portraits
 from desirepath.live.records import Records
 from desirepath.live.scenarios import Scenarios
 from desirepath.live.store import Kept, LiveStore, Row, now_us
 from desirepath.live.tables import events, impressions, items, marks, requests, users
+from desirepath.profiles import Segments
 from desirepath.recommend.versions import Version, open_version
 from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
@@ -76,6 +79,19 @@ class Project:
         )
         self.engine = Engine(version, memory, self.scenarios)
         self.neighbours = Neighbours(self.engine.ranker, sequences, self.catalogue, self.states)
+        self.insight = Insight(self.engine, memory, sequences, workspace)
+        self._segments: tuple[int, Segments] | None = None
+        self.portraits = Portraits(memory, self._segments_found, user_table)
+
+    def _segments_found(self) -> Segments | None:
+        """The segments that lie in the workspace, opened once and again when they were found anew."""
+        folder = self.workspace.segments
+        if not folder.exists():
+            return None
+        stamp = folder.stat().st_mtime_ns
+        if self._segments is None or self._segments[0] != stamp:
+            self._segments = (stamp, Segments.load(folder))
+        return self._segments[1]
 
     def keep(self, rows: Sequence[Row]) -> Future[Kept]:
         """Keep events; once the future ends they are on disk, and every later answer knows them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -329,3 +329,73 @@ class FeedbackIn(Shape):
         None, description="0 not at all, 1 fully."
     )
     time: Moment | None = None
+
+
+class ExplainIn(Shape):
+    """For whom, and which items."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    history: list[Id] = Field([], max_length=MOST_LIST, description="Items of anyone, oldest first.")
+    items: list[Id] = Field([], max_length=100, description="Those of the present list when left out.")
+    scenario: Word = "default"
+    k: int | None = Field(None, ge=1, le=100)
+    language: Literal["en", "zh"] = "en"
+
+
+class EventEffect(Shape):
+    """What leaving out one event of the history would change."""
+
+    item_id: str
+    title: str | None
+    action: str
+    time_s: float
+    probability_without: float | None
+    change: float | None = Field(description="Above 0: the event speaks for the item.")
+    log_odds_change: float
+
+
+class WhyOut(Shape):
+    """One item explained."""
+
+    item_id: str
+    title: str | None
+    probability: float | None
+    probability_without_history: float | None
+    sentence: str
+    events: list[EventEffect] = Field(description="The strongest first; effects do not add up.")
+
+
+class ExplainOut(Shape):
+    """Items explained."""
+
+    items: list[WhyOut]
+    model_version: str
+
+
+class ActionChance(Shape):
+    """A next action and its probability."""
+
+    action: str
+    probability: float
+
+
+class PredictOut(Shape):
+    """What comes next, and when."""
+
+    actions: list[ActionChance]
+    expected_s: dict[str, float | None] = Field(
+        description="Seconds until the next event: median, and an interval that holds it in 80 of 100 cases."
+    )
+    within: dict[str, float | None] = Field(description="P(an event within 1h, 1d, 7d).")
+    n_events: int
+    model_version: str
+
+
+class ProfileOut(BaseModel):
+    """A portrait; see docs/profiles.md."""
+
+    model_config = ConfigDict(extra="allow")
+    user_id: str
+    as_of: str
+    facts: dict[str, Any]
