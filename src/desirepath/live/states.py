@@ -8,6 +8,7 @@ the order in which sequences are packed, by the same function. It knows indexes,
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from desirepath.sequences import Sequences
 from desirepath.sequences.queries import ranges
 
 FIRST_CAPACITY = 1 << 12
+NEVER_US = np.iinfo(np.int64).min
 
 
 class Event(NamedTuple):
@@ -45,19 +47,32 @@ class Histories(NamedTuple):
 class UserStates:
     """All users' histories; appended to by one thread, read by any."""
 
-    def __init__(self, base: Sequences | None = None) -> None:
-        """Begin with the packed log, which stays on disk; its items are the first of the catalogue."""
+    def __init__(
+        self,
+        base: Sequences | None = None,
+        *,
+        item_ix: NDArray[np.int32] | None = None,
+        action_ix: NDArray[np.int16] | None = None,
+    ) -> None:
+        """Begin with the packed log, which stays on disk.
+
+        Args:
+            base: the packed log.
+            item_ix: the catalogue's index of each item of the log; None where the log's own hold.
+            action_ix: likewise of each action.
+        """
         self._base = base
+        self._base_item, self._base_action = item_ix, action_ix
         ids = base.users.ids.to_list() if base is not None else []
         self._user: dict[str, int] = {name: ix for ix, name in enumerate(ids)}
         self._n_base = len(ids)
         self._head = np.full(max(len(ids), FIRST_CAPACITY), -1, dtype=np.int64)
-        self._erased: set[int] = set()
+        self._erased: dict[int, int] = {}
         self._n = 0
-        self._item = np.empty(FIRST_CAPACITY, dtype=np.int32)
-        self._action = np.empty(FIRST_CAPACITY, dtype=np.int16)
-        self._time = np.empty(FIRST_CAPACITY, dtype=np.int64)
-        self._previous = np.empty(FIRST_CAPACITY, dtype=np.int64)
+        self._item = np.zeros(FIRST_CAPACITY, dtype=np.int32)
+        self._action = np.zeros(FIRST_CAPACITY, dtype=np.int16)
+        self._time = np.zeros(FIRST_CAPACITY, dtype=np.int64)
+        self._previous = np.zeros(FIRST_CAPACITY, dtype=np.int64)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -83,27 +98,69 @@ class UserStates:
 
     def append(self, events: Iterable[Event]) -> None:
         """Take in events, in the order in which they were kept."""
-        with self._lock:
-            for user_id, item_ix, action_ix, time_us in events:
-                user = self._user.setdefault(user_id, len(self._user))
-                if user >= len(self._head):
-                    self._head = _grown(self._head, -1)
-                row = self._n
-                if row == len(self._item):
-                    self._item, self._action = _grown(self._item), _grown(self._action)
-                    self._time, self._previous = _grown(self._time), _grown(self._previous)
-                self._item[row], self._action[row], self._time[row] = item_ix, action_ix, time_us
-                self._previous[row] = self._head[user]
-                self._head[user] = row
-                self._n = row + 1
+        columns = list(zip(*events, strict=True))
+        if columns:
+            self.extend(*columns)
 
-    def erase(self, user_id: str) -> None:
-        """Forget what a user did; he may begin anew."""
+    def extend(
+        self,
+        user_ids: Sequence[str],
+        item_ix: Sequence[int] | NDArray[np.integer],
+        action_ix: Sequence[int] | NDArray[np.integer],
+        time_us: Sequence[int] | NDArray[np.integer],
+    ) -> None:
+        """Take in events as columns, in the order in which they were kept.
+
+        Cost: one look into a dictionary an event.
+        """
+        n = len(user_ids)
         with self._lock:
-            user = self._user.get(user_id)
-            if user is not None:
+            take, known = self._user.setdefault, self._user
+            user = np.fromiter((take(name, len(known)) for name in user_ids), np.int64, n)
+            self._head = _grown(self._head, len(known), -1)
+            first, last = self._n, self._n + n
+            self._item, self._action = _grown(self._item, last), _grown(self._action, last)
+            self._time, self._previous = _grown(self._time, last), _grown(self._previous, last)
+            self._item[first:last], self._action[first:last] = item_ix, action_ix
+            self._time[first:last] = time_us
+            _link(user, self._head, self._previous, first)
+            self._n = last
+
+    def erase(self, user_id: str, before_us: int | None = None) -> int:
+        """Count nothing that a user did before a moment, whenever it comes; he may begin anew.
+
+        Args:
+            user_id: who; one who is not known yet is remembered as erased.
+            before_us: the moment, microseconds since 1970 UTC; None for now, or just after the last event
+                that is known of him, if a clock went ahead.
+
+        Returns:
+            The moment, to be kept and given again when states are made anew.
+        """
+        with self._lock:
+            user = self._user.setdefault(user_id, len(self._user))
+            self._head = _grown(self._head, len(self._user), -1)
+            if before_us is None:
+                before_us = 1 + max(time.time_ns() // 1000, self._last_us(user))
+            self._erased[user] = max(before_us, self._erased.get(user, before_us))
+            rows, _ = _walk(self._head[user : user + 1], self._previous)
+            if not len(rows) or self._time[rows].max() < before_us:
                 self._head[user] = -1
-                self._erased.add(user)
+            return before_us
+
+    def _last_us(self, user: int) -> int:
+        rows, _ = _walk(self._head[user : user + 1], self._previous)
+        last = int(self._time[rows].max(initial=0))
+        if self._base is not None and user < self._n_base:
+            stop = int(self._base.offsets[user + 1])
+            if stop > self._base.offsets[user]:
+                last = max(last, _micros(self._base.time_s[stop - 1 : stop]).item())
+        return last
+
+    def become(self, other: UserStates) -> None:
+        """Take over what another has, in one step; it must not be used any more."""
+        with self._lock:
+            vars(self).update({name: value for name, value in vars(other).items() if name != "_lock"})
 
     def histories(self, user_ids: Sequence[str | None]) -> Histories:
         """Everything these users did, in the order by time in which the log is packed; None did nothing."""
@@ -112,18 +169,25 @@ class UserStates:
             users = np.array([self._user.get(u, -1) if u is not None else -1 for u in user_ids], np.int64)
             heads = np.where(users >= 0, self._head[np.maximum(users, 0)], -1)
             rows, owner = _walk(heads, self._previous)
-            item, action, time_us = self._item[rows], self._action[rows], self._time[rows]
-        based = [0 <= user < self._n_base and user not in self._erased for user in users.tolist()]
-        if self._base is not None and any(based):
+            live = Histories(owner, self._item[rows], self._action[rows], self._time[rows])
+            base, n_base = self._base, self._n_base
+            item_of, action_of = self._base_item, self._base_action
+            erased = [self._erased.get(user, NEVER_US) for user in users.tolist()] if self._erased else None
+        owner, item, action, time_us = live
+        based = (users >= 0) & (users < n_base)
+        if base is not None and based.any():
             of_base = np.where(based, users, 0)
-            start = np.asarray(self._base.offsets[of_base])
-            stop = np.where(based, self._base.offsets[of_base + 1], start)
+            start = np.asarray(base.offsets[of_base])
+            stop = np.where(based, base.offsets[of_base + 1], start)
             old = ranges(start, stop)
             owner = np.concatenate([np.repeat(np.arange(n), stop - start), owner])
-            item = np.concatenate([self._base.item_ix[old], item])
-            action = np.concatenate([self._base.action_ix[old], action])
-            old_us = np.rint(self._base.time_s[old] * 1e6).astype(np.int64)
-            time_us = np.concatenate([old_us, time_us])
+            old_item, old_action = base.item_ix[old], base.action_ix[old]
+            item = np.concatenate([old_item if item_of is None else item_of[old_item], item])
+            action = np.concatenate([old_action if action_of is None else action_of[old_action], action])
+            time_us = np.concatenate([_micros(base.time_s[old]), time_us])
+        if erased is not None and max(erased) > NEVER_US:
+            counts = time_us >= np.array(erased, np.int64)[owner]
+            owner, item, action, time_us = owner[counts], item[counts], action[counts], time_us[counts]
         if not is_ordered(owner, time_us):
             order = order_rows(owner, time_us)
             owner, item, action, time_us = owner[order], item[order], action[order], time_us[order]
@@ -131,11 +195,27 @@ class UserStates:
         return Histories(offsets, item, action, time_us / 1e6)
 
 
-def _grown(array: NDArray[Any], fill: int = 0) -> NDArray[Any]:
-    """Twice as large an array with the same beginning."""
-    larger = np.full(2 * len(array), fill, dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _micros(time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.rint(time_s * 1e6).astype(np.int64)
+
+
+def _grown(array: NDArray[Any], n: int, fill: int = 0) -> NDArray[Any]:
+    """The array with room for n; a quarter more than before where it must grow, in place if it can be."""
+    old = len(array)
+    if n > old:
+        # Views of it must not live outside the lock: its memory may move.
+        array.resize(max(n, old + old // 4), refcheck=False)
+        if fill:
+            array[old:] = fill
+    return array
+
+
+@numba.njit(cache=True, nogil=True)
+def _link(user: Any, head: Any, previous: Any, first: Any) -> None:
+    """Put rows first, first + 1 ... at the ends of their users' chains."""
+    for k in range(len(user)):
+        previous[first + k] = head[user[k]]
+        head[user[k]] = first + k
 
 
 @numba.njit(cache=True, nogil=True)

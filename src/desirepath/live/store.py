@@ -15,13 +15,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import DBAPIError
 
-from desirepath.errors import DataError, DesirepathError
-from desirepath.live.tables import events, metadata
+from desirepath.errors import DesirepathError, WorkspaceError
+from desirepath.live.database import open_database, told, writing
+from desirepath.live.tables import STORE_ID, events, marks
 
 Row = dict[str, Any]
 MOST_WAITING = 50_000
@@ -49,13 +49,20 @@ class _Write:
     rows: Sequence[Row]
     """Events to keep; empty where `work` is something else."""
     work: Callable[[Connection], Any] | None
+    alone: bool
     done: Future[Any]
+
+    @property
+    def weight(self) -> int:
+        return max(1, len(self.rows))
 
 
 class LiveStore:
     """Events, items, users, served lists and marks in one database.
 
-    Reading is done on connections of the caller's thread; writing only through `keep` and `write`.
+    Reading is done on connections of the caller's thread; writing only through `keep` and `write`. Several
+    processes may have one store open: their commits take turns, so that the numbers of events (`seq`) become
+    visible in rising order, and who reads on from the last number he saw misses none.
     """
 
     def __init__(
@@ -68,19 +75,24 @@ class LiveStore:
         """Open the database at `url`, and bring its tables to this version.
 
         Args:
-            url: such as "sqlite:////var/shop/live.db" or "postgresql+psycopg://host/shop".
+            url: such as "sqlite:////var/shop/live.db" or "postgresql://host/shop".
             most_waiting: rows that may wait to be written.
             on_kept: called in the writing thread with the fresh rows of a commit, before their writers know.
+
+        Raises:
+            ConfigError: the URL names neither an SQLite file nor PostgreSQL.
+            WorkspaceError: it cannot be opened, or a newer version of Desirepath wrote it.
         """
-        self.url = make_url(url)
-        self.engine = _engine(url)
+        self.engine = open_database(url)
+        self.url = make_url(self.engine.url)
+        self._writing = writing(self.engine)
         self.on_kept = on_kept
         self._most_waiting = most_waiting
         self._n_waiting = 0
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closed = False
-        metadata.create_all(self.engine)
+        self.store_id: str = self.mark(STORE_ID)
         self._thread = threading.Thread(target=self._run, name="live-store", daemon=True)
         self._thread.start()
 
@@ -98,43 +110,76 @@ class LiveStore:
         Raises:
             Busy: too much waits already; nothing of `rows` is kept.
         """
-        with self._lock:
-            if self._n_waiting + len(rows) > self._most_waiting:
-                raise Busy(
-                    f"At most {self._most_waiting} events may wait to be written; {self._n_waiting} do. "
-                    "Send them again in a moment, with the same event_id."
-                )
-            self._n_waiting += len(rows)
-        return self._put(_Write(rows, None, Future()))
+        return self._put(_Write(rows, None, False, Future()))
 
-    def write(self, work: Callable[[Connection], Any]) -> Future[Any]:
-        """Do something else in the writing thread, in a savepoint of its own; the future has its result."""
-        return self._put(_Write((), work, Future()))
+    def write(self, work: Callable[[Connection], Any], *, alone: bool = False) -> Future[Any]:
+        """Do something else in the writing thread, in a savepoint of its own; the future has its result.
+
+        Args:
+            work: called once, or again where a commit failed as a whole and is tried piece by piece.
+            alone: in a commit of its own, after everything before it and before everything after it; without
+                it, events that wait at the same moment may be kept before, whichever came first.
+
+        Raises:
+            Busy: too much waits already.
+        """
+        return self._put(_Write((), work, alone, Future()))
 
     def read(self, work: Callable[[Connection], Any]) -> Any:
         """The result of `work` on a connection for reading, in this thread."""
-        with self.engine.connect() as connection:
-            return work(connection)
+        try:
+            with self.engine.connect() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            raise told(error, self.engine) from error
+
+    def mark(self, name: str) -> Any:
+        """The value of a mark; None where it was never set."""
+        return self.read(
+            lambda connection: connection.execute(select(marks.c.value).where(marks.c.name == name)).scalar()
+        )
+
+    def events_after(self, seq: int, n: int = 10_000) -> list[Row]:
+        """Up to n events with greater numbers, of whichever process, in the order of their numbers."""
+
+        def work(connection: Connection) -> list[Row]:
+            chosen = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(n)
+            return [dict(row) for row in connection.execute(chosen).mappings()]
+
+        rows: list[Row] = self.read(work)
+        return rows
 
     def close(self) -> None:
         """Write what waits, and end."""
-        if not self._closed:
-            self._closed = True
+        with self._lock:
+            was_closed, self._closed = self._closed, True
+        if not was_closed:
             self._queue.put(None)
             self._thread.join()
             self.engine.dispose()
 
     def _put(self, write: _Write) -> Future[Any]:
-        if self._closed:
-            raise DataError("The live store is closed; nothing can be written any more.")
-        self._queue.put(write)
+        with self._lock:
+            if self._closed:
+                raise WorkspaceError("The live store is closed; nothing can be written any more.")
+            if self._n_waiting and self._n_waiting + write.weight > self._most_waiting:
+                raise Busy(
+                    f"At most {self._most_waiting} events may wait to be written; {self._n_waiting} do. "
+                    "Send them again in a moment, with the same event_id."
+                )
+            self._n_waiting += write.weight
+            self._queue.put(write)  # under the lock, so that nothing comes after the end
         return write.done
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, ends = [first], False
-            n = len(first.rows)
-            while n < MOST_AT_ONCE:
+        held: _Write | None = None
+        while True:
+            first = self._queue.get() if held is None else held
+            if first is None:
+                return
+            group, held, ends = [first], None, False
+            n = first.weight
+            while n < MOST_AT_ONCE and not first.alone:
                 try:
                     following = self._queue.get_nowait()
                 except queue.Empty:
@@ -142,8 +187,11 @@ class LiveStore:
                 if following is None:
                     ends = True
                     break
+                if following.alone:
+                    held = following
+                    break
                 group.append(following)
-                n += len(following.rows)
+                n += following.weight
             self._commit(group)
             with self._lock:
                 self._n_waiting -= n
@@ -151,25 +199,36 @@ class LiveStore:
                 return
 
     def _commit(self, group: list[_Write]) -> None:
-        """Write a group in one transaction; an error of the database itself fails them all."""
+        """Write a group in one transaction; where that fails, each write in one of its own."""
         try:
-            with self.engine.begin() as connection:
-                kept = self._insert(connection, [row for write in group for row in write.rows])
-                results = [self._result(connection, write, kept) for write in group]
+            results = self._results(group)
         except Exception as error:
+            if len(group) == 1:
+                known = told(error, self.engine) if isinstance(error, DBAPIError) else error
+                group[0].done.set_exception(known)
+                return
+            # What one of them brought may be what the database refuses.
             for write in group:
-                write.done.set_exception(error)
+                self._commit([write])
             return
         fresh = [row for result in results if isinstance(result, Kept) for row in result.fresh]
-        try:
-            if fresh and self.on_kept is not None:
+        if fresh and self.on_kept is not None:
+            fresh.sort(key=lambda row: row["seq"])
+            try:
                 self.on_kept(fresh)
-        finally:
-            for write, result in zip(group, results, strict=True):
-                if isinstance(result, _Failed):
-                    write.done.set_exception(result.error)
-                else:
-                    write.done.set_result(result)
+            except Exception as error:
+                # On disk, but not in memory: those who wait must not take it for known.
+                results = [_Failed(error) if isinstance(r, Kept) and r.fresh else r for r in results]
+        for write, result in zip(group, results, strict=True):
+            if isinstance(result, _Failed):
+                write.done.set_exception(result.error)
+            else:
+                write.done.set_result(result)
+
+    def _results(self, group: list[_Write]) -> list[Any]:
+        with self._writing.begin() as connection:
+            seqs = self._insert(connection, [row for write in group for row in write.rows])
+            return [self._result(connection, write, seqs) for write in group]
 
     def _result(self, connection: Connection, write: _Write, seqs: dict[str, int]) -> Any:
         if write.work is None:
@@ -182,61 +241,31 @@ class LiveStore:
                 else:
                     fresh.append({**row, "seq": seq})
             return Kept(fresh, known)
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                return write.work(connection)
+            result = write.work(connection)
         except Exception as error:
+            savepoint.rollback()
             return _Failed(error)
+        savepoint.commit()
+        return result
 
     def _insert(self, connection: Connection, rows: list[Row]) -> dict[str, int]:
         """Insert what is new; event id to number."""
         if not rows:
             return {}
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
-        unique = list({row["event_id"]: row for row in reversed(rows)}.values())[::-1]
+        unique: dict[str, Row] = {}
+        for row in rows:
+            unique.setdefault(row["event_id"], row)
         statement = dialect.insert(events).on_conflict_do_nothing(index_elements=["event_id"])
-        found = connection.execute(statement.returning(events.c.event_id, events.c.seq), unique)
-        return {event_id: seq for event_id, seq in found}
+        statement = statement.returning(events.c.event_id, events.c.seq)
+        return {event_id: seq for event_id, seq in connection.execute(statement, list(unique.values()))}
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
     error: Exception
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    kind = parsed.get_backend_name()
-    if kind not in ("sqlite", "postgresql"):
-        raise DataError(
-            f"The live store must be SQLite or PostgreSQL; got '{kind}'. Give a URL that begins with "
-            "sqlite:/// or postgresql+psycopg://."
-        )
-    try:
-        if kind == "postgresql":
-            return create_engine(url, pool_pre_ping=True)
-        memory = parsed.database in (None, "", ":memory:")
-        engine = create_engine(
-            url,
-            connect_args={"check_same_thread": False, "timeout": 30.0},
-            **({"poolclass": StaticPool} if memory else {}),
-        )
-    except OperationalError as error:
-        raise DataError(f"The live store at {parsed!r} cannot be opened: {error.orig}.") from error
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin where we say so, savepoints included
-        connection.execute("PRAGMA journal_mode=WAL")
-        # Every commit is on disk before it is acknowledged, whatever happens to the machine.
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA busy_timeout=30000")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
 
 
 def now_us() -> int:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the live store, for every database that SQLAlchemy speaks to.
 
-Times are microseconds since 1970 UTC. What has no column of its own is kept as JSON.
+Times are microseconds since 1970 UTC. What has no column of its own is kept as JSON. A change here needs a
+revision in `migrations/versions`, for the stores that exist.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ users = Table(
     Column("user_id", String(ID_LENGTH), primary_key=True),
     Column("attributes", JSON, nullable=False),
     Column("is_deleted", Boolean, nullable=False, default=False),
-    Column("erased_us", BigInteger),  # events of the packed log before it count no more
+    Column("erased_us", BigInteger),  # events with an earlier time count no more
     Column("updated_us", BigInteger, nullable=False),
 )
 
@@ -79,7 +80,8 @@ ties = Table(
 impressions = Table(
     "recommendations",
     metadata,
-    Column("recommendation_id", String(64), primary_key=True),
+    Column("seq", _number, primary_key=True, autoincrement=True),
+    Column("recommendation_id", String(64), nullable=False, unique=True),
     Column("time_us", BigInteger, nullable=False, index=True),
     Column("user_id", String(ID_LENGTH), index=True),
     Column("session_id", String(ID_LENGTH)),
@@ -88,6 +90,7 @@ impressions = Table(
     Column("model_version", String(128), nullable=False),
     Column("fallback", Text),
     Column("slate", JSON, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 requests = Table(
@@ -106,3 +109,10 @@ marks = Table(
     Column("name", String(128), primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+STORE_ID = "store_id"
+"""Mark that names the store, so that a log knows which store its events came from."""
+PACKED = "packed_seq"
+"""Mark of the last event that is part of the packed log."""
+PACKED_LISTS = "packed_lists_seq"
+"""Mark of the last served list that was written to the workspace."""
