@@ -13,14 +13,17 @@ from fastapi import FastAPI
 
 from desirepath.live.project import Project
 from desirepath.serving import events, feedback, items, recommend, users
+from desirepath.serving.guard import guard
+from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
 from desirepath.serving.shapes import EventIn
 
 VERSION = "1"
 
 
-def make_app(projects: Mapping[str, Project]) -> FastAPI:
+def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None) -> FastAPI:
     """An application that serves `projects`, by name; it closes them when it ends."""
+    config = config or GuardConfig()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +53,7 @@ def make_app(projects: Mapping[str, Project]) -> FastAPI:
         """Whether every project can answer."""
         return {"status": "ready"}
 
+    guard(app, projects, config)
     return app
 
 

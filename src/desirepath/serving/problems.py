@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from desirepath.errors import ConfigError, DataError, DesirepathError, WorkspaceError
 from desirepath.live.store import Busy
@@ -47,7 +48,7 @@ class Problem(BaseModel):
     errors: list[FieldError] = []
 
 
-class ProblemError(Exception):
+class ProblemError(HTTPException):
     """A problem to be told to the caller."""
 
     def __init__(
@@ -65,9 +66,8 @@ class ProblemError(Exception):
             errors: the fields that are wrong.
             headers: of the response.
         """
-        super().__init__(detail)
-        self.status, self.detail, self.errors = status, detail, list(errors)
-        self.headers = headers or {}
+        super().__init__(status, detail, headers)
+        self.status, self.errors = status, list(errors)
 
 
 def field_errors(errors: Iterable[ErrorDetails | dict[str, Any]], *before: str | int) -> list[FieldError]:
@@ -102,12 +102,22 @@ def problem_response(
     )
 
 
+def problem_bytes(scope: Scope, problem: ProblemError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of a problem, for who answers without the framework."""
+    response = problem_response(
+        Request(scope), problem.status, problem.detail, problem.errors, dict(problem.headers or {})
+    )
+    lines = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
+    return response.status_code, lines, bytes(response.body)
+
+
 def tell_problems(app: FastAPI) -> None:
     """Answer every error of `app` with a problem."""
 
     @app.exception_handler(ProblemError)
     async def _told(request: Request, error: ProblemError) -> Response:
-        return problem_response(request, error.status, error.detail, error.errors, error.headers)
+        headers = dict(error.headers) if error.headers else None
+        return problem_response(request, error.status, error.detail, error.errors, headers)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much one caller may ask, and how long a request may take: sizes, times, rates.
+
+Everything is counted in this process's memory. Limits on what a body means stand with the shapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from desirepath.serving.options import LimitsConfig
+from desirepath.serving.problems import ProblemError, problem_bytes
+
+MOST_BUCKETS = 20_000
+"""Callers that are remembered; the one not heard of for longest is forgotten first."""
+REFUSED_PER_S = 2.0
+REFUSED_BURST = 20.0
+"""Requests without a valid key that one address may make, before it is not even listened to."""
+
+
+class Buckets:
+    """Token buckets: each name may take `burst` at once, and `rate_per_s` in the long run.
+
+    >>> clock = iter([0.0, 0.0, 0.0, 0.5]).__next__
+    >>> buckets = Buckets(rate_per_s=2.0, burst=2.0, clock=clock)
+    >>> [buckets.take("anna")[0] for _ in range(4)]
+    [True, True, False, True]
+    """
+
+    def __init__(
+        self, rate_per_s: float, burst: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """All buckets are full at first."""
+        self.rate_per_s, self.burst = rate_per_s, burst
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> tuple[bool, float, float]:
+        """Take one token: whether there was one, how many are left, seconds until there is one."""
+        now = self._clock()
+        level, since = self._levels.pop(name, (self.burst, now))
+        level = min(self.burst, level + (now - since) * self.rate_per_s)
+        is_allowed = level >= 1.0
+        level -= 1.0 if is_allowed else 0.0
+        self._levels[name] = (level, now)
+        if len(self._levels) > MOST_BUCKETS:
+            self._levels.popitem(last=False)
+        return is_allowed, level, max(0.0, (1.0 - level) / self.rate_per_s)
+
+    def is_empty(self, name: str) -> bool:
+        """Whether there is no token left now; takes none."""
+        level, since = self._levels.get(name, (self.burst, 0.0))
+        return level + (self._clock() - since) * self.rate_per_s < 1.0 if name in self._levels else False
+
+
+class Rates:
+    """The rates of all callers of one application."""
+
+    def __init__(self, config: LimitsConfig) -> None:
+        """Count from now on."""
+        self._asked = Buckets(config.rate_per_s, config.burst) if config.rate_per_s > 0 else None
+        self._refused = Buckets(REFUSED_PER_S, REFUSED_BURST)
+        if self._asked is not None:
+            window_s = max(1, round(config.burst / config.rate_per_s))
+            self._policy = f'"caller";q={round(config.burst)};w={window_s}'.encode()
+
+    def take(self, name: str, scope: Scope) -> None:
+        """Count a request, and say in the reply's headers what is left.
+
+        Source: draft-ietf-httpapi-ratelimit-headers, sections 3 and 4.
+
+        Raises:
+            ProblemError: 429 where it is one too many.
+        """
+        if self._asked is None:
+            return
+        is_allowed, left, wait_s = self._asked.take(name)
+        lines = scope.setdefault("reply_headers", [])
+        lines.append((b"ratelimit-policy", self._policy))
+        lines.append((b"ratelimit", b'"caller";r=%d;t=%d' % (int(left), _up(wait_s))))
+        if not is_allowed:
+            raise _too_many(wait_s)
+
+    def take_refused(self, address: str) -> None:
+        """Count a request that was refused for want of a valid key.
+
+        Raises:
+            ProblemError: 429 where there were too many: someone is guessing.
+        """
+        is_allowed, _, wait_s = self._refused.take(address)
+        if not is_allowed:
+            raise _too_many(wait_s)
+
+
+def _too_many(wait_s: float) -> ProblemError:
+    seconds = _up(wait_s)
+    detail = f"Too many requests. Try again in {seconds} s."
+    return ProblemError(429, detail, headers={"Retry-After": str(seconds)})
+
+
+def _up(seconds: float) -> int:
+    return max(1, -int(-seconds // 1))
+
+
+class Limits:
+    """ASGI middleware: long URLs, encoded, long or slow bodies, slow answers, too much at once."""
+
+    def __init__(self, app: ASGIApp, config: LimitsConfig) -> None:
+        """Stand before `app`."""
+        self.app, self.config = app, config
+        self.n_under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or refuse."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        problem = self._problem(scope)
+        if problem is None:
+            self.n_under_way += 1
+            watch = _Watch(self.config, receive, send)
+            try:
+                async with asyncio.timeout(self.config.request_s) as clock:
+                    watch.clock = clock
+                    await self.app(scope, watch.receive, watch.send)
+            except TimeoutError:
+                problem = ProblemError(
+                    503,
+                    f"The answer took longer than {self.config.request_s:g} s. Ask for less, or try again.",
+                    headers={"Retry-After": "1"},
+                )
+            except _CutError:
+                pass
+            finally:
+                self.n_under_way -= 1
+            problem = watch.problem or problem
+            if watch.has_begun:
+                return
+        if problem is not None:
+            status, lines, body = problem_bytes(scope, problem)
+            # What is left of the body is not read; the connection cannot be used again.
+            lines = [*lines, (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": status, "headers": lines})
+            await send({"type": "http.response.body", "body": body})
+
+    def _problem(self, scope: Scope) -> ProblemError | None:
+        config = self.config
+        if self.n_under_way >= config.most_at_once:
+            detail = f"{self.n_under_way} requests are under way, as many as are allowed. Try again."
+            return ProblemError(503, detail, headers={"Retry-After": "1"})
+        if len(scope["path"]) + len(scope["query_string"]) > config.url_bytes:
+            return ProblemError(
+                414, f"A URL must have at most {config.url_bytes} bytes. Send a body instead."
+            )
+        size = 0
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+            if name == b"content-encoding" and value.lower() != b"identity":
+                return ProblemError(415, "A body must be sent as it is, without Content-Encoding.")
+            if name == b"content-length":
+                if not value.isdigit():
+                    return ProblemError(400, "Content-Length must be a number.")
+                if len(value) > 18 or int(value) > config.body_bytes:
+                    return _too_long(config)
+        if size > config.header_bytes:
+            return ProblemError(431, f"Headers must have at most {config.header_bytes} bytes together.")
+        return None
+
+
+class _CutError(Exception):
+    """The body was cut off; the application learns no more than that."""
+
+
+class _Watch:
+    """One request: counts what comes in, and lets nothing out once it has been refused."""
+
+    def __init__(self, config: LimitsConfig, receive: Receive, send: Send) -> None:
+        self._config, self._receive, self._send = config, receive, send
+        self._ends: float | None = None
+        self._size = 0
+        self._is_read = False
+        self.clock: asyncio.Timeout | None = None
+        self.problem: ProblemError | None = None
+        self.has_begun = False
+
+    async def receive(self) -> Message:
+        if self._is_read:
+            return await self._receive()
+        now = asyncio.get_running_loop().time()
+        self._ends = self._ends or now + self._config.body_s
+        try:
+            async with asyncio.timeout_at(self._ends):
+                message = await self._receive()
+        except TimeoutError:
+            self.problem = ProblemError(408, f"A body must arrive within {self._config.body_s:g} s.")
+            raise _CutError from None
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            self._is_read = not message.get("more_body", False)
+            if self._size > self._config.body_bytes:
+                self.problem = _too_long(self._config)
+                raise _CutError
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.problem is not None:
+            return
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            if self.clock is not None:
+                self.clock.reschedule(None)  # long downloads are no slow answers
+        await self._send(message)
+
+
+def _too_long(config: LimitsConfig) -> ProblemError:
+    return ProblemError(413, f"A body must have at most {config.body_bytes} bytes. Send it in parts.")
+
+
+def with_headers(send: Send, lines: Callable[[], list[tuple[bytes, bytes]]]) -> Send:
+    """A `send` that adds headers to the response."""
+
+    async def adding(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *lines()]}
+        await send(message)
+
+    return adding
