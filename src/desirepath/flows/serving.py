@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from desirepath.errors import ConfigError
+from desirepath.flows.console import show_console
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table
 from desirepath.flows.people import users_table
@@ -64,7 +65,10 @@ def application(folders: Sequence[Path], config: ServeConfig) -> FastAPI:
     from desirepath.serving.app import make_app
 
     _limit_threads(config.threads)
-    return make_app(open_projects(folders, config))
+    projects = open_projects(folders, config)
+    app = make_app(projects)
+    show_console(app, projects)
+    return app
 
 
 def serve(folders: Sequence[Path], config: ServeConfig) -> None:

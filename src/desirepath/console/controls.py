@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The console's own controls: a list whose rows move, and a search field that asks the server.
+
+Their templates print texts as texts, whatever stands in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+from nicegui.elements.mixins.text_element import TextElement
+
+
+class Slate(Element, component="slate.js"):
+    """A list of items; a click on a row chooses it."""
+
+    def __init__(self, fresh: str, choose: Callable[[str], Any]) -> None:
+        """An empty list.
+
+        Args:
+            fresh: the word for what was not in the list before.
+            choose: called with the id of the row that was clicked.
+        """
+        super().__init__()
+        self._props |= {"rows": [], "busy": False, "fresh": fresh}
+        self.on("choose", lambda event: choose(str(event.args)))
+
+    def show(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Show these rows: id, rank, move, title, why, tags, chance, width, say."""
+        self._props["rows"] = list(rows)
+        self._props["busy"] = False
+        self.update()
+
+    def wait(self) -> None:
+        """Take no clicks until the next rows come."""
+        self._props["busy"] = True
+        self.update()
+
+
+class Suggest(Element, component="suggest.js"):
+    """A search field with suggestions."""
+
+    def __init__(
+        self,
+        label: str,
+        search: Callable[[str], Any],
+        pick: Callable[[str], Any],
+        *,
+        placeholder: str = "",
+        nothing: str = "",
+        width: str = "100%",
+    ) -> None:
+        """An empty field.
+
+        Args:
+            label: what is searched for.
+            search: called with the text so far; answers through `suggest`.
+            pick: called with the id that was picked.
+            placeholder: what stands in the empty field.
+            nothing: what the list says where nothing was found.
+            width: CSS width.
+        """
+        super().__init__()
+        self._props |= {
+            "label": label,
+            "placeholder": placeholder,
+            "nothing": nothing,
+            "found": [],
+            "value": "",
+            "width": width,
+        }
+        self.on("search", lambda event: search(str(event.args or "")))
+        self.on("pick", lambda event: pick(str(event.args)))
+
+    def suggest(self, found: Sequence[dict[str, str]]) -> None:
+        """Offer these: id, title, more."""
+        self._props["found"] = list(found)
+        self.update()
+
+    def put(self, text: str) -> None:
+        """Write a text into the field."""
+        self._props["value"] = text
+        self.update()
+
+
+def box(classes: str, tag: str = "div") -> ui.element:
+    """An element with classes of the style sheet."""
+    return ui.element(tag).classes(classes)
+
+
+class Text(TextElement):
+    """An element that holds a text, shown as it stands."""
+
+    def __init__(self, words: object, classes: str = "", tag: str = "div") -> None:
+        """Show `words` in an element of that tag and those classes."""
+        super().__init__(tag=tag, text=str(words))
+        self.classes(classes)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding users and items by what is typed, among millions, without sending them to the browser.
+
+Ids are columns of text that are searched as a whole; what came since is added before each search.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import islice
+
+import polars as pl
+
+from desirepath.live.project import Project
+from desirepath.schema import FIRST
+
+MOST_FOUND = 12
+TEXTS = {"id": pl.String, "title": pl.String}
+TRIES = 5
+
+
+class Directory:
+    """Users and items of one project by name."""
+
+    def __init__(self, project: Project) -> None:
+        """Look at `project`; nothing is read yet."""
+        self._project = project
+        self._lock = threading.Lock()
+        self._users = pl.Series("id", [], dtype=pl.String)
+        self._items = pl.DataFrame(schema={"id": pl.String, "title": pl.String, "text": pl.String})
+
+    def users(self) -> pl.Series:
+        """Ids of all users, in the order in which they were first seen."""
+        states = self._project.states
+        with self._lock:
+            if len(states) > len(self._users):
+                fresh = _steady(lambda: list(islice(states.user_ids(), len(self._users), None)))
+                self._users = pl.concat([self._users, pl.Series("id", fresh, dtype=pl.String)])
+            return self._users
+
+    def find_users(self, text: str, k: int = MOST_FOUND) -> list[str]:
+        """Users whose id holds `text`: that very id first, then those that begin with it."""
+        users = self.users()
+        if not text:
+            return users.head(k).to_list()
+        lower = text.lower()
+        found = users.filter(users.str.to_lowercase().str.contains(lower, literal=True))
+        table = pl.DataFrame({"id": found}).with_columns(
+            exact=pl.col("id") != text,
+            begins=~pl.col("id").str.to_lowercase().str.starts_with(lower),
+            length=pl.col("id").str.len_chars(),
+        )
+        best = table.top_k(k, by=["exact", "begins", "length", "id"], reverse=[True] * 4)
+        return best.sort("exact", "begins", "length", "id")["id"].to_list()
+
+    def items(self) -> pl.DataFrame:
+        """id, title (null where there is none) and the text that is searched, of items that may be shown."""
+        catalogue = self._project.catalogue
+        with self._lock:
+            n = len(catalogue)
+            if n - FIRST > len(self._items):
+                ids = catalogue.ids[FIRST + len(self._items) : n]
+                titles = [catalogue.title(name) for name in ids]
+                told = pl.DataFrame(
+                    {"id": ids, "title": titles}, schema={"id": pl.String, "title": pl.String}
+                )
+                text = pl.concat_str("id", pl.col("title").fill_null(""), separator=" ")
+                fresh = told.with_columns(text=text.str.to_lowercase())
+                self._items = pl.concat([self._items, fresh])
+            return self._items
+
+    def find_items(self, text: str, k: int = MOST_FOUND) -> list[tuple[str, str]]:
+        """Items whose id or title holds all words of `text`: id and title, those that begin with it first."""
+        found = self.items()
+        lower = text.lower()
+        for word in lower.split():
+            found = found.filter(pl.col("text").str.contains(word, literal=True))
+        if lower:
+            title = pl.col("title").fill_null(pl.col("id")).str.to_lowercase()
+            found = found.with_columns(begins=~title.str.starts_with(lower), length=title.str.len_chars())
+            found = found.top_k(k, by=["begins", "length", "id"], reverse=[True] * 3).sort(
+                "begins", "length", "id"
+            )
+        return [(name, title or name) for name, title in found.head(k).select("id", "title").iter_rows()]
+
+
+def _steady(read: Callable[[], list[str]]) -> list[str]:
+    """The result of reading what another thread may add to; read again where it just did."""
+    for _ in range(TRIES):
+        try:
+            return read()
+        except RuntimeError:  # a dictionary that grew while it was read
+            continue
+    return read()

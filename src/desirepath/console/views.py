@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pages are given: the projects, and what only higher rooms can compute, as plain functions.
+
+It knows the live side; what is not given shows as an empty state that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from desirepath.console.directory import Directory
+from desirepath.console.pulse import Pulse
+from desirepath.console.taste import Taste
+from desirepath.live.project import Project
+from desirepath.profiles import Segments, UserPortrait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """What pages ask of rooms above this one; each is called in a thread, and may take its time."""
+
+    portrait: Callable[[Project, str], UserPortrait] | None = None
+    """The portrait of a user until this moment."""
+    segments: Callable[[Project], Segments | None] | None = None
+    """The segments of a project, or None where none were found."""
+    settings: Callable[[Project], Mapping[str, Mapping[str, Any]]] | None = None
+    """The resolved configuration: section, option, value."""
+    explained: Callable[[Project], pl.DataFrame] | None = None
+    """section, option, value, default, meaning: the configuration with what each option means."""
+    admit: Callable[[str], bool] | None = None
+    """Whether a key may see the console; None lets everyone in who reaches the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One project as the pages see it."""
+
+    name: str
+    project: Project
+    views: Views
+    pulse: Pulse
+    taste: Taste
+    directory: Directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """All that the pages of one server share."""
+
+    desks: Mapping[str, Desk]
+    views: Views = field(default_factory=Views)
+
+    def desk(self, name: str | None) -> Desk:
+        """The project of that name; the first where the name is not known."""
+        found = self.desks.get(name or "")
+        return next(iter(self.desks.values())) if found is None else found
