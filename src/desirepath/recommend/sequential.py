@@ -29,8 +29,8 @@ class SequentialConfig:
     confidence: float = 0.95
     """Chance that all intervals of all looks cover the truth, in (0, 1)."""
     best_at: int = 5000
-    """Units (users, events) at which the interval is narrowest against what is possible there, >= 1; it holds
-    at any number, and is little wider within a factor of ten either way."""
+    """Units (users, events) at which the interval is as narrow as it can be, >= 1; it holds at any number, a
+    quarter wider at a tenth of these, hardly wider at ten times them."""
     min_units: int = 50
     """Units from which an interval that rests on a central limit is given, >= 2; before, there is none."""
 
