@@ -13,9 +13,11 @@ from desirepath.recommend.calibration import seen_items
 from desirepath.recommend.shortlist import (
     Shortlist,
     ShortlistConfig,
+    _fixed,
     listed_probabilities,
     top_of_scores,
 )
+from desirepath.recommend.tiles import TILE, product, products, quantise
 from desirepath.sequences import Queries, Vocabulary
 
 
@@ -83,6 +85,27 @@ def test_lists_are_those_of_sorting_everything(seed, n_entries, dim, n_queries, 
     if allowed is not None and n_queries:
         rows = np.arange(n_queries)[:, None]
         assert (np.broadcast_to(allowed, (n_queries, n_entries))[rows, item] | ~listed).all()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 64, 515, 2001])
+def test_quick_products_are_those_of_plain_loops_and_of_wider_numbers(dim):
+    rng = np.random.default_rng(dim)
+    vectors = skewed(rng, 202, dim)
+    tiles, scale = np.zeros((4, -(-dim // 2), TILE, 2), np.int8), np.zeros(200, np.float32)
+    error, length = quantise(_fixed(vectors), 2, tiles, scale)
+    code = tiles.transpose(0, 2, 1, 3).reshape(256, -1)[:200, :dim]
+    rest = vectors[2:] - code * scale[:, None].astype(np.float64)
+    assert (np.linalg.norm(rest, axis=1) <= error * scale * (1 + 1e-6)).all()
+    assert length >= np.linalg.norm(code.astype(float), axis=1).max() * (1 - 1e-9)
+    limit = min(32767, (2**31 - 1) // (127 * 2 * -(-dim // 2)))
+    state = np.zeros(2 * tiles.shape[1], np.int16)
+    for numbers in (rng.integers(-limit, limit + 1, dim), np.full(dim, limit), np.full(dim, -limit)):
+        state[:dim] = numbers
+        want = code.astype(np.int64) @ state[:dim].astype(np.int64)
+        out = np.zeros(256, np.int32)
+        products(tiles, state.view(np.int32), out)
+        np.testing.assert_array_equal(out[:200], want)
+        assert [product(tiles, state, row) for row in (0, 63, 64, 199)] == want[[0, 63, 64, 199]].tolist()
 
 
 @settings(max_examples=40, deadline=None)

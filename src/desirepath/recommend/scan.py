@@ -12,11 +12,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 2048
-"""Rows scored before any of them is looked at: their codes stay in the cache for the next query."""
+from desirepath.recommend.tiles import TILE, product, products
+from desirepath.schema import FIRST
 
-STEP = 32
-"""Code columns come in multiples of this, so that no product is made outside of vector code."""
+ROWS = 2048
+"""Rows scored before any of them is looked at, so that they stay in the cache for the next query; whole
+tiles."""
 
 LOG2_E = np.float32(1.4426950408889634)
 
@@ -24,18 +25,20 @@ LOG2_E = np.float32(1.4426950408889634)
 class Scan(NamedTuple):
     """What a pass reads and fills."""
 
-    code: NDArray[np.int8]
-    """(V, W) item vectors in units of `scale`; W is a multiple of `STEP`."""
+    tiles: NDArray[np.int8]
+    """(N, P, TILE, 2) item vectors in units of `scale`; row r is item FIRST + r."""
     scale: NDArray[np.float32]
-    """(V,) size of one unit."""
+    """(R,) size of one unit."""
     state: NDArray[np.int16]
-    """(B, W) queries in units of `unit`."""
+    """(B, 2 P) queries in units of `unit`."""
+    pairs: NDArray[np.int32]
+    """(B, P) `state`, two numbers at once."""
     unit: NDArray[np.float32]
     """(B,) size of one unit."""
     slack: NDArray[np.float32]
     """(B,) by how much a score in units of `scale` may be wrong."""
     allowed: NDArray[np.bool_]
-    """(R, V) R = 0: everything may be listed; 1: one mask for all queries; B: one each."""
+    """(M, V) M = 0: everything may be listed; 1: one mask for all queries; B: one each."""
     slope: NDArray[np.float32]
     """(B,) what scores are multiplied by in the exponent; of length 0 where the sums are not wanted."""
     mass: NDArray[np.float64]
@@ -43,39 +46,25 @@ class Scan(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _products(code: Any, state: Any, out: Any) -> None:
-    """Whole products of a block's rows with one query.
-
-    This plainest of loops becomes vector code of 17 bytes a nanosecond; cut into pieces of fixed length it
-    does not, and takes ten times as long.
-    """
-    for v in range(len(code)):
-        total = np.int32(0)
-        for d in range(code.shape[1]):
-            total += np.int32(code[v, d]) * np.int32(state[d])
-        out[v] = total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _count_reaching(product: Any, scale: Any, unit: Any, slack: Any, low: Any) -> Any:
+def _count_reaching(rough: Any, scale: Any, unit: Any, slack: Any, low: Any) -> Any:
     """How many rows may score `low` or more."""
     n = np.int32(0)
-    for v in range(len(product)):
-        n += np.int32(scale[v] * (unit * np.float32(product[v]) + slack) >= low)
+    for r in range(len(scale)):
+        n += np.int32(scale[r] * (unit * np.float32(rough[r]) + slack) >= low)
     return n
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _add_exponentials(product: Any, scale: Any, rate: Any, mass: Any, exponent: Any, power: Any) -> None:
-    """Add exp(rate x scale x product) of a block to `mass`.
+def _add_exponentials(rough: Any, scale: Any, rate: Any, mass: Any, exponent: Any, power: Any) -> None:
+    """Add exp(rate x scale x rough) of a block to `mass`.
 
     2^x is a power of two, put together from bits, times a polynomial of the rest (relative error 2e-6):
     a call to the library's own for each row would cost more than all else in the pass.
     """
-    n = len(product)
+    n = len(scale)
     top = np.float32(-3e38)
     for v in range(n):
-        x = rate * scale[v] * np.float32(product[v])
+        x = rate * scale[v] * np.float32(rough[v])
         exponent[v] = x
         top = max(top, x)
     if top > mass[0]:
@@ -156,50 +145,52 @@ def _widened(rows: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def scan_blocks(scan: Any, first: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> Any:
+def scan_blocks(scan: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> Any:
     """Candidates of every query among the blocks of one thread: rows of items, and how many each holds.
 
     Blocks are visited in leaps (of a number prime to theirs) over the whole catalogue, so that the first
     few already tell what a good score is, whatever the order of the items. Every item that is among the n
-    best of what this thread reads is a candidate.     Cost: one read of the codes for all queries.
+    best of what this thread reads is a candidate.     Cost: one read of the tiles for all queries.
     """
-    n_queries, n_rows = len(scan.state), len(scan.code)
-    n_blocks = (n_rows - first + ROWS - 1) // ROWS
+    n_queries, n_rows = len(scan.state), len(scan.scale)
+    n_blocks = (n_rows + ROWS - 1) // ROWS
     size = max(1024, 4 * n)
     items = np.empty((n_queries, size), dtype=np.int32)
     scores = np.empty((n_queries, size), dtype=np.float32)
     held = np.zeros(n_queries, dtype=np.int64)
     low = np.full(n_queries, -np.inf, dtype=np.float32)
-    product = np.empty(ROWS, dtype=np.int32)
+    rough = np.empty(ROWS, dtype=np.int32)
     exponent = np.empty(ROWS, dtype=np.float32)
     power = np.empty(ROWS, dtype=np.int32)
     for turn in range(thread, n_blocks, n_threads):
-        begin = first + (turn * leap) % n_blocks * ROWS
+        begin = (turn * leap) % n_blocks * ROWS
         end = min(begin + ROWS, n_rows)
-        code, scale, rough = scan.code[begin:end], scan.scale[begin:end], product[: end - begin]
+        tiles, scale = scan.tiles[begin // TILE : (end + TILE - 1) // TILE], scan.scale[begin:end]
         for b in range(n_queries):
             unit, slack = scan.unit[b], scan.slack[b]
-            _products(code, scan.state[b], rough)
+            products(tiles, scan.pairs[b], rough)
             if len(scan.slope):
                 mass = scan.mass[thread, b]
                 _add_exponentials(rough, scale, scan.slope[b] * unit, mass, exponent, power)
             if _count_reaching(rough, scale, unit, slack, low[b]) == 0:
                 continue
             mask = b if len(scan.allowed) > 1 else 0
-            for v in range(end - begin):
-                if scale[v] * (unit * np.float32(rough[v]) + slack) < low[b]:
+            for r in range(end - begin):
+                if scale[r] * (unit * np.float32(rough[r]) + slack) < low[b]:
                     continue
-                if len(scan.allowed) and not scan.allowed[mask, begin + v]:
+                if len(scan.allowed) and not scan.allowed[mask, FIRST + begin + r]:
                     continue
                 if held[b] == items.shape[1]:
                     held[b], low[b] = _tighten(items[b], scores[b], scan.scale, slack, held[b], n)
                     if 2 * held[b] > items.shape[1]:  # many are alike: nothing may be dropped yet
                         items, scores = _widened(items), _widened(scores)
-                items[b, held[b]] = begin + v
-                scores[b, held[b]] = scale[v] * (unit * np.float32(rough[v]))
+                items[b, held[b]] = begin + r
+                scores[b, held[b]] = scale[r] * (unit * np.float32(rough[r]))
                 held[b] += 1
     for b in range(n_queries):
         held[b], low[b] = _tighten(items[b], scores[b], scan.scale, scan.slack[b], held[b], n)
+        for j in range(held[b]):
+            items[b, j] += FIRST
     return items, held
 
 
@@ -240,11 +231,10 @@ def mend_mass(scan: Any, vectors: Any, state: Any, b: Any, item: Any, added: Any
     """
     rate = np.float64(scan.slope[b])
     rough, exact = np.empty(len(item)), np.empty(len(item))
-    product = np.empty(1, dtype=np.int32)
     for j in range(len(item)):
-        v = item[j]
-        _products(scan.code[v : v + 1], scan.state[b], product)
-        rough[j] = rate * np.float64(scan.scale[v] * (scan.unit[b] * np.float32(product[0])))
+        v, row = item[j], item[j] - FIRST
+        whole = product(scan.tiles, scan.state[b], row)
+        rough[j] = rate * np.float64(scan.scale[row] * (scan.unit[b] * np.float32(whole)))
         exact[j] = rate * np.float64(_dot(vectors[v], state)) + added[j]
         if exact[j] > mass[0]:
             mass[1] *= np.exp(mass[0] - exact[j])
@@ -252,32 +242,6 @@ def mend_mass(scan: Any, vectors: Any, state: Any, b: Any, item: Any, added: Any
     for j in range(len(item)):
         mass[1] += np.exp(exact[j] - mass[0]) - np.exp(rough[j] - mass[0])
     mass[1] = max(mass[1], 1e-300)
-
-
-@numba.njit(cache=True, nogil=True)
-def quantise(vectors: Any, code: Any, scale: Any) -> Any:
-    """Fill the codes and their units; the largest rounding error and the largest code, as norms in units."""
-    worst, longest = 0.0, 0.0
-    for v in range(len(vectors)):
-        top, total = np.float32(0.0), 0.0
-        for d in range(vectors.shape[1]):
-            top = max(top, abs(vectors[v, d]))
-            total += vectors[v, d]
-        if not np.isfinite(total):
-            return -1.0, float(v)
-        unit = top / np.float32(127.0)
-        scale[v] = unit
-        if unit == 0.0:
-            continue
-        error, square = 0.0, 0.0
-        for d in range(vectors.shape[1]):
-            whole = np.rint(vectors[v, d] / unit)
-            code[v, d] = np.int8(whole)
-            rest = np.float64(vectors[v, d]) / unit - whole
-            error += rest * rest
-            square += whole * whole
-        worst, longest = max(worst, error), max(longest, square)
-    return np.sqrt(worst), np.sqrt(longest)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -307,7 +271,7 @@ def _count_over(row: Any, low: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def select_rows(scores: Any, allowed: Any, first: Any, out_item: Any, out_score: Any) -> int:
+def select_rows(scores: Any, allowed: Any, out_item: Any, out_score: Any) -> int:
     """Find the best of each row of scores, in the order of the items.
 
     Returns the first row that holds something that is no number, or -1.
@@ -318,7 +282,7 @@ def select_rows(scores: Any, allowed: Any, first: Any, out_item: Any, out_score:
     for b in range(len(scores)):
         mask = b if len(allowed) > 1 else 0
         held, low = 0, np.float32(-np.inf)
-        for begin in range(first, scores.shape[1], 64):
+        for begin in range(FIRST, scores.shape[1], 64):
             row = scores[b, begin : begin + 64]
             if _count_over(row, low) == 0:
                 continue

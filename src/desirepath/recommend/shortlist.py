@@ -20,15 +20,14 @@ from desirepath.errors import ConfigError, DataError, ShapeError
 from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.scan import (
     ROWS,
-    STEP,
     Scan,
     mend_mass,
-    quantise,
     scan_blocks,
     score_items,
     select_rows,
     settle,
 )
+from desirepath.recommend.tiles import TILE, quantise
 from desirepath.schema import FIRST, PADDING
 from desirepath.sequences import Queries
 
@@ -71,7 +70,7 @@ class Shortlist:
     does not depend on the other queries of its batch. Safe to be called from several threads.
 
     Cost: V D bytes are read once for all queries of a call, about 4 ms for a million items of width 64, and
-    as long again for each further query. Memory: V (D + 4) bytes beside the vectors, which are not copied.
+    2 ms more for each further query. Memory: V (D + 4) bytes beside the vectors, which are not copied.
 
     >>> vectors = np.array([[0, 0], [0, 0], [1, 0], [0, 1], [2, 2]], dtype=np.float32)
     >>> Shortlist(vectors).top(np.array([[1, 3]], dtype=np.float32), 2)[0].tolist()
@@ -96,16 +95,17 @@ class Shortlist:
         # Read-only views, always: compiled code is then made once, whether or not the vectors are mapped.
         self._vectors = _fixed(np.ascontiguousarray(item_vectors, dtype=np.float32))
         n_entries, dim = item_vectors.shape
-        self._code = np.zeros((n_entries, -(-dim // STEP) * STEP), dtype=np.int8)
-        self._scale = np.zeros(n_entries, dtype=np.float32)
-        self._error, self._length = quantise(self._vectors, self._code, self._scale)
+        n_rows = max(0, n_entries - FIRST)
+        self._tiles = np.zeros((-(-n_rows // TILE), -(-dim // 2), TILE, 2), dtype=np.int8)
+        self._scale = np.zeros(n_rows, dtype=np.float32)
+        self._error, self._length = quantise(self._vectors, FIRST, self._tiles, self._scale)
         if self._error < 0:
             raise DataError(
                 f"Item vectors must be finite; that of entry {int(self._length)} is not. "
                 "Look for diverged weights."
             )
         self._mean, self._spread = _second_moments(self._vectors)
-        n_blocks = max(1, -(-(n_entries - FIRST) // ROWS))
+        n_blocks = max(1, -(-n_rows // ROWS))
         self._leap = next(
             leap for leap in range(int(n_blocks * 0.618) + 1, 2 * n_blocks + 2) if gcd(leap, n_blocks) == 1
         )
@@ -204,11 +204,12 @@ class Shortlist:
         self, states_BD: NDArray[np.float32], mask: NDArray[np.bool_], slope_B: NDArray[np.float32]
     ) -> Scan:
         n_queries, dim = states_BD.shape
+        width = 2 * self._tiles.shape[1]
         # Whole products of 8 and 16 bits must fit in 32.
-        limit = min(32767, (2**31 - 1) // (127 * self._code.shape[1]))
+        limit = min(32767, (2**31 - 1) // (127 * width))
         unit_B = (np.abs(states_BD).max(axis=1, initial=0.0) / limit).astype(np.float32)
         unit_B[unit_B == 0.0] = 1.0
-        state_BW = np.zeros((n_queries, self._code.shape[1]), dtype=np.int16)
+        state_BW = np.zeros((n_queries, width), dtype=np.int16)
         state_BW[:, :dim] = np.rint(states_BD / unit_B[:, None])
         norm_B = np.linalg.norm(states_BD, axis=1)
         rest_B = np.linalg.norm(states_BD - state_BW[:, :dim] * unit_B[:, None], axis=1)
@@ -218,9 +219,10 @@ class Shortlist:
         mass = np.zeros((self._n_threads, n_queries, 2))
         mass[:, :, 0] = -np.inf
         return Scan(
-            code=self._code,
+            tiles=self._tiles,
             scale=self._scale,
             state=state_BW,
+            pairs=state_BW.view(np.int32),
             unit=unit_B,
             slack=(slack_B * 1.0001).astype(np.float32),
             allowed=mask,
@@ -234,10 +236,10 @@ class Shortlist:
         item_BN, score_BN = _empty(len(states_BD), n)
         n_wanted = n + max((len(items) for items in hidden), default=0)
         if self._pool is None:
-            parts = [scan_blocks(scan, FIRST, self._leap, n_wanted, 0, 1)]
+            parts = [scan_blocks(scan, self._leap, n_wanted, 0, 1)]
         else:
             jobs = [
-                self._pool.submit(scan_blocks, scan, FIRST, self._leap, n_wanted, thread, self._n_threads)
+                self._pool.submit(scan_blocks, scan, self._leap, n_wanted, thread, self._n_threads)
                 for thread in range(self._n_threads)
             ]
             parts = [job.result() for job in jobs]
@@ -285,7 +287,7 @@ def top_of_scores(
         raise ShapeError(f"scores must have shape (B, V); got {scores_BV.shape}.")
     item_BN, score_BN = _empty(len(scores_BV), n)
     mask = _mask(allowed, *scores_BV.shape)
-    bad = select_rows(_fixed(np.ascontiguousarray(scores_BV, np.float32)), mask, FIRST, item_BN, score_BN)
+    bad = select_rows(_fixed(np.ascontiguousarray(scores_BV, np.float32)), mask, item_BN, score_BN)
     if bad >= 0:
         raise DataError(f"Scores must be numbers; those of query {bad} hold NaN. Look for diverged weights.")
     order = np.argsort(-score_BN, axis=1, kind="stable")
