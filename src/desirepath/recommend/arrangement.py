@@ -15,6 +15,7 @@ from desirepath.recommend.attributes import CATEGORIES, ItemAttributes
 from desirepath.recommend.caps import Caps
 from desirepath.recommend.diversity import ByRelevance, Picker, features, picker
 from desirepath.recommend.exploration import Drawn, epsilon, thompson
+from desirepath.recommend.filters import counted
 from desirepath.recommend.pool import Pool
 from desirepath.recommend.slate import PIN, Applied, Counts, Slate
 from desirepath.recommend.terms import Terms
@@ -191,9 +192,7 @@ def _draw(pool: Pool, own: Ints, others: Ints, terms: Terms) -> tuple[Drawn, Int
 
 def _counts(pool: Pool, chosen: Chosen) -> dict[str, int]:
     """Candidates left out, by the first rule they fail; a cap counts those better than the last item."""
-    offered = pool.failing[pool.source >= 0]
-    n_failing = np.bincount(offered + 1, minlength=len(pool.names) + 1)[1:].tolist()
-    counts = {name: n for name, n in zip(pool.names, n_failing, strict=True) if n}
+    counts = counted(pool.names, pool.failing[pool.source >= 0])
     if chosen.caps and chosen.free:
         closed = chosen.caps.closed_by[chosen.left_out()]
         for place, cap in enumerate(chosen.caps.caps):

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from desirepath.recommend.attributes import Codes
 
 Floats = NDArray[np.float64]
-LEAST_VOLUME = 1e-10
-"""Below this an item lies in the span of those taken; among such items relevance decides."""
+LIKEST = 0.95
+"""Likeness of two items with the same features. Below 1, so that copies, such as all items of one category,
+still lie apart: a list over few categories goes on taking turns when each has been seen."""
 
 
 class Picker(Protocol):
@@ -67,8 +68,8 @@ class Determinant:
     a step, so that no determinant is taken.
 
     Source: Chen, Zhang and Zhou, Fast greedy MAP inference for determinantal point process, NeurIPS 2018,
-    algorithm 1 and the trade-off of its section 4.2, whose theta is 1 - dial. Changed: items without
-    volume left are taken by relevance rather than ending the list.
+    algorithm 1 and the trade-off of its section 4.2, whose theta is 1 - dial. Changed: S is mixed with the
+    identity (see `LIKEST`), so that there is volume left for every item of any list.
     Cost: O(N (D + t)) at step t.
     """
 
@@ -83,20 +84,20 @@ class Determinant:
     def take(self, j: int) -> None:
         """Take from every item's volume the part that lies along item j."""
         rows = self.rows[: self.n_taken]
-        if self.n_taken < len(self.rows) and self.volume[j] > LEAST_VOLUME:
-            row = self.rows[self.n_taken]
-            np.divide(likeness(self.features_ND, j) - rows[:, j] @ rows, np.sqrt(self.volume[j]), out=row)
-            self.volume = self.volume - row * row
-            self.n_taken += 1
-        self.gain = self.pull + self.dial * np.log(np.maximum(self.volume, LEAST_VOLUME))
+        row = self.rows[self.n_taken]
+        np.divide(likeness(self.features_ND, j) - rows[:, j] @ rows, np.sqrt(self.volume[j]), out=row)
+        # Items already taken have none left; rounding must not make it negative.
+        self.volume = np.maximum(self.volume - row * row, 1e-300)
+        self.n_taken += 1
+        self.gain = self.pull + self.dial * np.log(self.volume)
 
 
 def likeness(features_ND: Floats, j: int) -> Floats:
-    """(N,) likeness of every item to item j: (1 + cosine) / 2, and 1 to itself.
+    """(N,) likeness of every item to item j: `LIKEST` x (1 + cosine) / 2, and 1 to itself.
 
     An item without features lies half way from all others.
     """
-    alike: Floats = 0.5 + 0.5 * (features_ND @ features_ND[j])
+    alike: Floats = LIKEST / 2 * (1.0 + features_ND @ features_ND[j])
     alike[j] = 1.0
     return alike
 

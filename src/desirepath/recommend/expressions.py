@@ -233,7 +233,7 @@ class _Reader(Transformer[Token, Condition]):
 
     def number(self, token: Token) -> Value:
         # Beyond 64 bits a whole number is compared as a float, as Polars' columns hold none.
-        whole = token.lstrip("+-").isdigit() and len(token) <= 18
+        whole = token.lstrip("+-").isdigit() and len(token) <= 20 and abs(int(token)) < 2**63
         return Value(int(token) if whole else float(token), int(token.start_pos or 0))
 
     def text(self, token: Token) -> Value:
@@ -388,7 +388,9 @@ class _Compiler:
             return f"{operand.value!r} is a {kind} value"
         if kind == "nothing":
             return f"'{operand.name}' holds {self.schema[operand.name]}, which no condition reads"
-        return f"'{operand.name}' holds {'true or false' if kind == 'truth' else kind}"
+        plain = {"truth": "true or false", "number": "numbers", "text": "texts", "time": "moments"}
+        listed, _, inner = kind.rpartition(" of ")
+        return f"'{operand.name}' holds {'lists of ' if listed else ''}{plain[inner]}"
 
     def wrong(self, message: str, operand: Operand) -> NoReturn:
         raise ConfigError(
@@ -458,6 +460,10 @@ class _Compiler:
             return pl.any_horizontal([column == self.operand(value, operand) for value in values])
         plain = [value.value for value in values if isinstance(value, Value)]
         if kind == "number":
+            # Whole numbers beyond 2**53 would tie as floats.
+            if isinstance(operand, Column) and self.schema[operand.name].is_integer():
+                whole = [int(v) for v in plain if float(v).is_integer() and -(2**63) <= int(v) < 2**63]
+                return column.cast(pl.Int64, strict=False).is_in(pl.Series(whole, dtype=pl.Int64).implode())
             plain = [float(value) for value in plain]
             if self.kind(operand) == "number":
                 return column.cast(pl.Float64).is_in(plain)

@@ -6,6 +6,7 @@ Every rule must pass; what is not known never passes. It orders nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,8 @@ def rules(attributes: ItemAttributes, terms: Terms) -> list[Rule]:
     if languages := request.languages or scenario.languages:
         found.append(Rule("language", passing=attributes.with_any(LANGUAGE, languages)))
     if scenario.max_age_days is not None:
+        if math.isnan(terms.now_s):
+            raise ConfigError("max_age_days needs to know the moment; pass now_s.")
         since_s = terms.now_s - scenario.max_age_days * DAY_S
         # NaN, an unknown age, compares as false.
         found.append(Rule("age", passing=attributes.created_s() >= since_s))
@@ -125,3 +128,13 @@ def first_failing(found: Sequence[Rule], item_ix: NDArray[np.int64]) -> NDArray[
     for place in range(len(found) - 1, -1, -1):
         failing[~found[place].passes(item_ix)] = place
     return failing
+
+
+def counted(names: Sequence[str], failing: NDArray[np.int64]) -> dict[str, int]:
+    """How many items fail first by each rule, those of rules with one name together; none of 0."""
+    counts = np.bincount(failing + 1, minlength=len(names) + 1)[1:].tolist()
+    found: dict[str, int] = {}
+    for name, n in zip(names, counts, strict=True):
+        if n:
+            found[name] = found.get(name, 0) + n
+    return found

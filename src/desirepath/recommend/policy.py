@@ -7,6 +7,7 @@ give the same list. It reads no files and asks no model; whoever calls brings ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from desirepath.errors import ConfigError, nearest
 from desirepath.recommend.arrangement import choose, lay_out
 from desirepath.recommend.attributes import ItemAttributes
-from desirepath.recommend.filters import allowed, first_failing, rules
+from desirepath.recommend.filters import allowed, counted, first_failing, rules
 from desirepath.recommend.pool import Pool
 from desirepath.recommend.scenario import ScenarioConfig
 from desirepath.recommend.slate import MODEL, Candidates, Request, Slate
@@ -47,6 +48,10 @@ class Policy:
         """The sources in the order in which they are asked, the model first."""
         return (MODEL, *self.scenario.fallback)
 
+    def n_candidates(self, request: Request) -> int:
+        """How many of the model's best `arrange` wants to choose from."""
+        return max(self.scenario.n_candidates, request.k or self.scenario.k)
+
     def check(self, attributes: ItemAttributes, actions: Sequence[str] | None = None) -> None:
         """Raise ConfigError unless the scenario can be carried out with these items and predicted actions.
 
@@ -62,11 +67,12 @@ class Policy:
                 )
 
     def allowed(
-        self, attributes: ItemAttributes, request: Request, *, now_s: float = 0.0
+        self, attributes: ItemAttributes, request: Request, *, now_s: float = math.nan
     ) -> NDArray[np.bool_] | None:
         """(V,) the items that may be shown, to be asked before the model's best are found; None for all.
 
-        It may be kept for later calls: read it, never write to it. `now_s` is needed for an age limit only.
+        It may be kept for later calls: read it, never write to it. `now_s`, seconds since 1970, is
+        needed for an age limit only.
         Pins that are forced may stand outside it. Cost: one pass over V bytes a rule.
 
         Raises:
@@ -74,15 +80,16 @@ class Policy:
         """
         return allowed(attributes, rules(attributes, self._terms(request, now_s)))
 
-    def n_hidden(self, attributes: ItemAttributes, request: Request, *, now_s: float = 0.0) -> dict[str, int]:
+    def count_filtered(
+        self, attributes: ItemAttributes, request: Request, *, now_s: float = math.nan
+    ) -> dict[str, int]:
         """How many items of the whole catalogue each rule leaves out, counted by the first; for previews.
 
         Cost: a few passes over the catalogue.
         """
         found = rules(attributes, self._terms(request, now_s))
         failing = first_failing(found, np.arange(FIRST, len(attributes), dtype=np.int64))
-        counts = np.bincount(failing + 1, minlength=len(found) + 1)[1:]
-        return {rule.name: int(n) for rule, n in zip(found, counts, strict=True)}
+        return counted([rule.name for rule in found], failing)
 
     def _terms(self, request: Request, now_s: float) -> Terms:
         return Terms.of(self.scenario, request, self.exclude_seen, now_s)

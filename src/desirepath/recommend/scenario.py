@@ -245,7 +245,8 @@ def _named(key: str, title: str, value: Any) -> None:
         resolve({title: ScenarioConfig}, {title: {key: value}})
     except ConfigError as error:
         said = str(error)
-        raise ConfigError(said if key in said.split(":")[0] else f"{key}: {said}") from error
+        is_named = said.startswith((key, f"[{title}]"))
+        raise ConfigError(said if is_named else f"{key}: {said}") from error
 
 
 def _check_nested(keys: Mapping[str, Any]) -> None:
