@@ -14,19 +14,23 @@ from concurrent.futures import Future
 import polars as pl
 from sqlalchemy import Connection, select
 
-from desirepath.errors import DataError
-from desirepath.live.answer import Ask, Reply
+from desirepath.errors import DataError, WorkspaceError
+from desirepath.live.answer import Ask, Reply, Shown
 from desirepath.live.engine import Engine
 from desirepath.live.insight import Insight
 from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
 from desirepath.live.portraits import Portraits
 from desirepath.live.records import Records
+from desirepath.live.results import Results
 from desirepath.live.scenarios import Scenarios
+from desirepath.live.steward import Steward
 from desirepath.live.store import Kept, LiveStore, Row, now_us
 from desirepath.live.tables import events, impressions, items, marks, requests, users
+from desirepath.live.trials import TEAM, answered, trial_of
 from desirepath.profiles import Segments
-from desirepath.recommend.versions import Version, open_version
+from desirepath.recommend.registry import Registry
+from desirepath.recommend.versions import Version
 from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
 
@@ -67,8 +71,11 @@ class Project:
         self.states, self.trending = memory.states, memory.trending
         self.listeners: list[Callable[[list[Row]], None]] = []
         """Called in the writing thread with every group of fresh events, once memory has them."""
+        self.watchers: list[Callable[[Ask, Future[Reply]], None]] = []
+        """Called with every question and the answer to come."""
         self.changed = threading.Condition()
         self.store = LiveStore(url or f"sqlite:///{workspace.folder / 'live.db'}", on_kept=self._on_kept)
+        self.steward: Steward | None = None
         self._replay()
         self.records = Records(self.store, self.catalogue, user_table)
         self._base = sequences
@@ -81,6 +88,7 @@ class Project:
         self.neighbours = Neighbours(self.engine.ranker, sequences, self.catalogue, self.states)
         self.insight = Insight(self.engine, memory, sequences, workspace)
         self._segments: tuple[int, Segments] | None = None
+        self.results = Results(self.store)
         self.portraits = Portraits(memory, self._segments_found, user_table)
 
     def _segments_found(self) -> Segments | None:
@@ -119,8 +127,11 @@ class Project:
         return self.store.write(work)
 
     def recommend(self, ask: Ask) -> Future[Reply]:
-        """A list for someone, from everything known until now."""
-        return self.engine.ask(ask)
+        """A list for someone, from everything known until now, under the experiment that he takes part in."""
+        reply = answered(trial_of(ask, self.scenarios.now().experiments), self.engine.ask)
+        for watch in self.watchers:
+            watch(ask, reply)
+        return reply
 
     def swap(self, version: Version) -> None:
         """Answer with another version from the next request on; those under way end with the old one."""
@@ -153,10 +164,13 @@ class Project:
             "user_id": ask.user_id,
             "session_id": None,
             "scenario": ask.scenario,
-            "variant": ask.variant,
+            "variant": reply.variant,
             "model_version": reply.model_version,
             "fallback": reply.fallback,
-            "slate": [[shown.item_id, shown.propensity, shown.score] for shown in reply.items],
+            "slate": [
+                [one.item_id, one.propensity, one.score, one.reasons[0].get("source"), *_team(one)]
+                for one in reply.items
+            ],
         }
         return self.store.write(
             lambda connection: connection.execute(impressions.insert().values(**row)) and None
@@ -164,6 +178,8 @@ class Project:
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
+        if self.steward is not None:
+            self.steward.close()
         self.engine.close()
         self.store.close()
 
@@ -195,6 +211,11 @@ class Project:
         self.store.read(work)
 
 
+def _team(shown: Shown) -> list[int]:
+    """Which of two mixed lists chose an item; nothing for a list that was not mixed."""
+    return [int(reason["amount"]) for reason in shown.reasons if reason["kind"] == TEAM]
+
+
 def open_project(
     workspace: Workspace,
     sequences: Sequences,
@@ -205,5 +226,11 @@ def open_project(
     url: str | None = None,
 ) -> Project:
     """The project of a workspace, answered for by the model that `run` left there."""
-    version = open_version(workspace.run("final"))
+    registry = Registry(workspace)
+    current = registry.current()
+    if current is None:
+        raise WorkspaceError(
+            f"{workspace.folder} has no model yet. Run `desirepath run FILE --to {workspace.folder}` first."
+        )
+    version = registry.open(current)
     return Project(name, workspace, sequences, version, table=table, user_table=user_table, url=url)

@@ -399,3 +399,36 @@ class ProfileOut(BaseModel):
     user_id: str
     as_of: str
     facts: dict[str, Any]
+
+
+class ModelsOut(Shape):
+    """Trained versions, and what the upkeep is at."""
+
+    versions: list[dict[str, Any]]
+    state: dict[str, Any]
+
+
+class SwappedOut(Shape):
+    """Which version answers now."""
+
+    current: str
+
+
+class StartedOut(Shape):
+    """Something was begun."""
+
+    started: bool
+
+
+class OutcomesOut(Shape):
+    """Online metrics by scenario and variant."""
+
+    metrics: list[dict[str, Any]]
+    series: list[dict[str, Any]]
+
+
+class ScenariosOut(Shape):
+    """The scenarios in force."""
+
+    scenarios: dict[str, dict[str, Any]]
+    problem: str | None = Field(description="What is wrong with the file as it is now.")
