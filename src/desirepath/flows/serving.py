@@ -66,9 +66,32 @@ def application(folders: Sequence[Path], config: ServeConfig) -> FastAPI:
 
     _limit_threads(config.threads)
     projects = open_projects(folders, config)
+    for project in projects.values():
+        _look_after(project)
     app = make_app(projects)
     show_console(app, projects)
     return app
+
+
+def _look_after(project: Project) -> None:
+    """Let the project keep itself going: new models, shadows, trainings."""
+    from desirepath.flows.retraining import retrain_config
+    from desirepath.live.retrainer import Retrainer, command_for
+    from desirepath.live.rollout import Rollout
+    from desirepath.recommend.registry import Registry
+
+    folder = project.workspace.folder
+    config = retrain_config(folder)
+    retrainer = Retrainer(command_for(folder, config), project.workspace.run("retrain.log"), config)
+    rollout = Rollout(
+        Registry(project.workspace),
+        project,
+        config,
+        retrainer,
+        new_events=project.states.n_live,
+        in_use=project.versions_in_use,
+    )
+    project.begin_rollout(rollout)
 
 
 def serve(folders: Sequence[Path], config: ServeConfig) -> None:

@@ -23,11 +23,11 @@ from desirepath.live.neighbours import Neighbours
 from desirepath.live.portraits import Portraits
 from desirepath.live.records import Records
 from desirepath.live.results import Results
+from desirepath.live.rollout import Rollout
 from desirepath.live.scenarios import Scenarios
-from desirepath.live.steward import Steward
 from desirepath.live.store import Kept, LiveStore, Row, now_us
 from desirepath.live.tables import events, impressions, items, marks, requests, users
-from desirepath.live.trials import TEAM, answered, trial_of
+from desirepath.live.trials import MODEL, TEAM, answered, trial_of
 from desirepath.profiles import Segments
 from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
@@ -75,7 +75,7 @@ class Project:
         """Called with every question and the answer to come."""
         self.changed = threading.Condition()
         self.store = LiveStore(url or f"sqlite:///{workspace.folder / 'live.db'}", on_kept=self._on_kept)
-        self.steward: Steward | None = None
+        self.rollout: Rollout | None = None
         self._replay()
         self.records = Records(self.store, self.catalogue, user_table)
         self._base = sequences
@@ -100,6 +100,21 @@ class Project:
         if self._segments is None or self._segments[0] != stamp:
             self._segments = (stamp, Segments.load(folder))
         return self._segments[1]
+
+    def begin_rollout(self, rollout: Rollout) -> None:
+        """Let new models in by themselves: by the registry, the shadow, and trainings when they are due."""
+        self.rollout = rollout
+        self.listeners.append(rollout.offer)
+        rollout.start()
+
+    def versions_in_use(self) -> list[str]:
+        """Versions that experiments answer with, beside the current one."""
+        return [
+            target.removeprefix(MODEL)
+            for experiment in self.scenarios.now().experiments.values()
+            for target in experiment.variants.values()
+            if target.startswith(MODEL) and experiment.enabled
+        ]
 
     def keep(self, rows: Sequence[Row]) -> Future[Kept]:
         """Keep events; once the future ends they are on disk, and every later answer knows them."""
@@ -178,8 +193,8 @@ class Project:
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
-        if self.steward is not None:
-            self.steward.close()
+        if self.rollout is not None:
+            self.rollout.close()
         self.engine.close()
         self.store.close()
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from desirepath.config import to_plain
 from desirepath.live.answer import Ask
 from desirepath.live.project import Project
-from desirepath.live.steward import Steward
+from desirepath.live.rollout import Rollout
 from desirepath.recommend.scenario import load_scenarios
 from desirepath.serving.access import Admin, Reader
 from desirepath.serving.events import subject
@@ -56,34 +56,34 @@ class PreviewIn(Shape):
 @router.get("/models", response_model=ModelsOut)
 async def models(project: Reader) -> Response:
     """Every trained version, the newest first, and what the upkeep is at."""
-    steward = _steward(project)
-    table = await asyncio.to_thread(steward.registry.versions)
+    rollout = _rollout(project)
+    table = await asyncio.to_thread(rollout.registry.versions)
     rows = [{name: _text(value) for name, value in row.items()} for row in table.to_dicts()]
-    return plain({"versions": rows, "state": steward.state()})
+    return plain({"versions": rows, "state": rollout.status()})
 
 
 @router.post("/models/{name}/promote", response_model=SwappedOut)
 async def promote(name: Word, body: Why, project: Admin) -> Response:
     """Make a version the one that answers, from the next request on."""
-    steward = _steward(project)
-    await asyncio.to_thread(steward.registry.promote, name, body.reason or "by request")
-    await asyncio.to_thread(steward.look)
+    rollout = _rollout(project)
+    await asyncio.to_thread(rollout.registry.promote, name, body.reason or "by request")
+    await asyncio.to_thread(rollout.tick)
     return plain({"current": project.engine.version.name})
 
 
 @router.post("/models/rollback", response_model=SwappedOut)
 async def rollback(body: Why, project: Admin) -> Response:
     """Go back to the version before; can be repeated."""
-    steward = _steward(project)
-    await asyncio.to_thread(steward.registry.rollback, body.reason)
-    await asyncio.to_thread(steward.look)
+    rollout = _rollout(project)
+    await asyncio.to_thread(rollout.registry.rollback, body.reason)
+    await asyncio.to_thread(rollout.tick)
     return plain({"current": project.engine.version.name})
 
 
 @router.post("/models/train", response_model=StartedOut, status_code=202)
 async def train(body: Why, project: Admin) -> Response:
     """Begin to train a new model in a process of its own."""
-    began = await asyncio.to_thread(_steward(project).train, body.reason or "by request")
+    began = await asyncio.to_thread(_rollout(project).retrain, body.reason or "by request")
     if not began:
         raise ProblemError(409, "A training is under way already, or none can be begun here.")
     answer = plain({"started": True})
@@ -130,10 +130,10 @@ async def preview(body: PreviewIn, project: Reader) -> Response:
     return plain(listed(reply, 0.0))
 
 
-def _steward(project: Project) -> Steward:
-    if project.steward is None:
+def _rollout(project: Project) -> Rollout:
+    if project.rollout is None:
         raise ProblemError(409, "This project is served without upkeep; start it with `desirepath serve`.")
-    return project.steward
+    return project.rollout
 
 
 def _text(value: Any) -> Any:
