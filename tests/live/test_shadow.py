@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from desirepath.errors import ConfigError, DataError, WorkspaceError
-from desirepath.live.actions import Actions
-from desirepath.live.catalogue import Catalogue
+from desirepath.live.memory import Memory
 from desirepath.live.ranker import Ranker
 from desirepath.live.shadow import Shadow, ShadowConfig, Watch
-from desirepath.live.states import Event, UserStates
 from desirepath.models.markov import Markov
 from desirepath.models.popularity import Popularity
 from desirepath.recommend.versions import Version
@@ -40,17 +38,14 @@ class World:
     """Live states of the cycle, and two versions on them."""
 
     def __init__(self, config: ShadowConfig | None = None, path: Path | None = None, **until: float) -> None:
-        self.states, self.catalogue = UserStates(CYCLE), Catalogue(CYCLE.items)
-        self.actions = Actions(CYCLE.actions.ids.to_list())
+        self.memory = Memory(CYCLE)
         self.shadow = Shadow(current="popular", candidate="markov", config=config or ShadowConfig())
         self.watch = Watch(
             self.shadow,
-            Ranker(version("popular", Popularity(), **until), self.catalogue),
-            Ranker(version("markov", Markov(), **until), self.catalogue),
-            states=self.states,
-            catalogue=self.catalogue,
-            actions=self.actions,
-            path=path,
+            Ranker(version("popular", Popularity(), **until), self.memory.catalogue),
+            Ranker(version("markov", Markov(), **until), self.memory.catalogue),
+            self.memory,
+            path,
         )
 
     def happen(self, *events: tuple[str, str, float], **more: object) -> None:
@@ -59,13 +54,7 @@ class World:
             {"user_id": user, "item_id": item, "action": "event", "time_us": int(s * 1e6), **more}
             for user, item, s in events
         ]
-        taken = [
-            Event(
-                r["user_id"], self.catalogue.take(r["item_id"]), self.actions.take(r["action"]), r["time_us"]
-            )
-            for r in rows
-        ]
-        self.states.append(taken)
+        self.memory.learn(rows)
         self.watch.offer(rows)
 
 
@@ -164,7 +153,7 @@ def test_an_equal_candidate_is_not_worse_once_enough_came() -> None:
 
 
 def test_a_worse_candidate_is_hardly_ever_promoted_however_often_one_looks() -> None:
-    """Just worse than the margin, asked after every batch: it slips through in far fewer than 1 of 40 runs."""
+    """Just worse than the margin, asked after every batch: it slips through in fewer than 1 of 20 runs."""
     rng = np.random.default_rng(3)
     promoted = 0
     for _ in range(150):

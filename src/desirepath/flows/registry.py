@@ -51,22 +51,18 @@ def rollback(folder: Path, reason: str = "") -> Answer:
 
 def _shown(table: pl.DataFrame) -> Table:
     shown = Table(title="Models", title_justify="left", box=None)
-    for column in ("version", "model", "state", "learned until"):
+    for column in ("version", "state", "learned until"):
         shown.add_column(column, no_wrap=True)
-    for column in ("NDCG@10", "change"):
-        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("NDCG@10", justify="right", no_wrap=True)
+    shown.add_column("against the one before", no_wrap=True)
     for row in table.iter_rows(named=True):
-        until, validation = row["trained_until"], row["validation"]
-        gate = ""
-        if row["difference"] is not None:
-            gate = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+        until, validation, verdict = row["trained_until"], row["validation"], row["verdict"] or ""
         shown.add_row(
             row["name"],
-            row["model"],
             row["state"],
-            f"{until:%Y-%m-%d %H:%M}" if until else "",
+            f"{until:%Y-%m-%d}" if until else "",
             "" if validation is None else f"{validation:.4f}",
-            gate or row["verdict"] or "",
+            verdict if row["difference"] is None else f"{row['difference']:+.4f}, {verdict}",
             style=STYLES.get(row["state"]),
         )
     return shown

@@ -36,7 +36,7 @@ from desirepath.training.holdout import Holdout, hold_out_last, mean_ndcg
 from desirepath.workspace import Workspace, fingerprint
 
 METRIC = "ndcg@10"
-MOST_HELD = 1024
+MOST_HELD, FEWEST_HELD = 1024, 50
 """Users whose last event is kept back, to end training early and to fit probabilities."""
 TITLE = "Training a new model"
 
@@ -205,7 +205,8 @@ def _trained(
         raise TooLittleData(
             f"Training needs two users with events before the fresh ones; there are {n_users}."
         )
-    held = hold_out_last(train, n_users=min(MOST_HELD, max(1, n_users // 10)), seed=settings.split.seed)
+    wanted = min(MOST_HELD, max(n_users // 10, min(FEWEST_HELD, n_users // 2)))
+    held = hold_out_last(train, n_users=wanted, seed=settings.split.seed)
     exclude_seen = settings.excludes_seen(held.queries)
     model = _fitted(workspace, settings, held, name, exclude_seen, progress)
     figure = mean_ndcg(model, held.queries, hide_seen=exclude_seen)

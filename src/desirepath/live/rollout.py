@@ -8,38 +8,26 @@ other processes do to the registry, such as `desirepath models rollback`, takes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from desirepath.errors import DesirepathError
-from desirepath.live.actions import NOT_BEHAVIOUR, Actions
-from desirepath.live.catalogue import Catalogue
-from desirepath.live.ranker import Ranker
+from desirepath.live.actions import NOT_BEHAVIOUR
+from desirepath.live.engine import Engine
+from desirepath.live.memory import Memory
 from desirepath.live.retrainer import RetrainConfig, Retrainer
 from desirepath.live.shadow import Shadow, ShadowConfig, Watch
-from desirepath.live.states import UserStates
 from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
 
 LOOK_EVERY_S = 2.0
 
 
-class Answering(Protocol):
-    """Whatever answers with one version and can be given another: `live.engine.Engine`."""
+class Served(Protocol):
+    """What answers, and can be given another version: a `live.project.Project`."""
 
-    states: UserStates
-    catalogue: Catalogue
-    actions: Actions
-
-    @property
-    def version(self) -> Version:
-        """The version that answers now."""
-        ...
-
-    @property
-    def ranker(self) -> Ranker:
-        """The same on the catalogue."""
-        ...
+    memory: Memory
+    engine: Engine
 
     def swap(self, version: Version) -> None:
         """Answer with another version; requests under way end with the old one."""
@@ -47,32 +35,34 @@ class Answering(Protocol):
 
 
 class Rollout:
-    """Keeps an engine at the version that the registry names, and the registry at the best version."""
+    """Keeps a project at the version that the registry names, and the registry at the best version."""
 
     def __init__(
         self,
         registry: Registry,
-        engine: Answering,
+        project: Served,
         config: RetrainConfig,
         retrainer: Retrainer | None = None,
         *,
         new_events: int = 0,
+        in_use: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         """Take charge; nothing happens before `start` or `tick`.
 
         Args:
             registry: of the workspace.
-            engine: what answers.
+            project: what answers; its listeners should hold `offer`.
             config: when to train, and what a model must show.
             retrainer: starts trainings; None where another process does.
             new_events: events since the current model's training that are known already.
+            in_use: names of further versions that must stay loaded, such as those of experiments.
         """
-        self.registry, self.engine, self.config, self.retrainer = registry, engine, config, retrainer
+        self.registry, self.project, self.config, self.retrainer = registry, project, config, retrainer
         self.watch: Watch | None = None
         """What compares the candidate with the current one, while there is a candidate."""
         self.error: str | None = None
         """What went wrong at the last look; None if nothing did."""
-        self._new_events = new_events
+        self._new_events, self._in_use = new_events, in_use
         self._count = threading.Lock()
         self._turn = threading.Lock()
         self._ends = threading.Event()
@@ -124,7 +114,7 @@ class Rollout:
         """How the loop stands, as plain values for an API or a page."""
         watch, retrainer = self.watch, self.retrainer
         plain: dict[str, Any] = {
-            "current": self.engine.version.name,
+            "current": self.project.engine.version.name,
             "candidate": None,
             "new_events": self._new_events,
             "training": retrainer is not None and retrainer.running,
@@ -156,9 +146,11 @@ class Rollout:
     def _follow_registry(self) -> None:
         """Answer with the current version, and watch the candidate, whoever changed them."""
         ledger = self.registry.ledger()
-        if ledger.current is not None and ledger.current != self.engine.version.name:
+        engine = self.project.engine
+        if ledger.current is not None and ledger.current != engine.version.name:
             self._end_watch()
-            self.engine.swap(self.registry.open(ledger.current))
+            self.project.swap(self.registry.open(ledger.current))
+            engine.keep_only([*self._in_use(), *([ledger.candidate] if ledger.candidate else [])])
         if self.watch is not None and self.watch.shadow.candidate != ledger.candidate:
             self._end_watch()
         if self.watch is None and ledger.candidate is not None:
@@ -192,15 +184,13 @@ class Rollout:
             confidence=self.config.confidence,
         )
         path = self.registry.folder(candidate) / "shadow.json"
-        engine = self.engine
+        engine = self.project.engine
         return Watch(
             Shadow.load(path, engine.version.name, candidate, options),
             engine.ranker,
-            Ranker(self.registry.open(candidate), engine.catalogue),
-            states=engine.states,
-            catalogue=engine.catalogue,
-            actions=engine.actions,
-            path=path,
+            engine.load(self.registry.open(candidate)),
+            self.project.memory,
+            path,
         )
 
     def _end_watch(self) -> None:

@@ -22,10 +22,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, DesirepathError, WorkspaceError
-from desirepath.live.actions import NOT_BEHAVIOUR, Actions
-from desirepath.live.catalogue import Catalogue
+from desirepath.live.actions import NOT_BEHAVIOUR
+from desirepath.live.memory import Memory
 from desirepath.live.ranker import Ranker
-from desirepath.live.states import UserStates
 from desirepath.recommend.ranking import target_ranks
 from desirepath.recommend.sequential import Interval, SequentialConfig, score_interval
 from desirepath.schema import FIRST
@@ -198,10 +197,7 @@ class Watch:
         shadow: Shadow,
         current: Ranker,
         candidate: Ranker,
-        *,
-        states: UserStates,
-        catalogue: Catalogue,
-        actions: Actions,
+        memory: Memory,
         path: Path | None = None,
     ) -> None:
         """Begin to watch.
@@ -210,14 +206,12 @@ class Watch:
             shadow: where the score is kept.
             current: the version that answers, on the catalogue.
             candidate: the other, on the same catalogue.
-            states: what users did, the events that are offered included.
-            catalogue: of the items.
-            actions: of the events.
+            memory: what users did, the events that are offered included.
             path: where the score is written every few seconds.
         """
         self.shadow = shadow
         self._rankers = (current, candidate)
-        self._states, self._catalogue, self._actions, self._path = states, catalogue, actions, path
+        self._memory, self._path = memory, path
         # What either was trained on is no test of it.
         self._after_us = 1e6 * max(float(r.version.made["trained_until_s"]) for r in self._rankers)
         self._queue: queue.Queue[list[Mapping[str, Any]] | None] = queue.Queue(MOST_WAITING)
@@ -289,9 +283,9 @@ class Watch:
         """The events as questions to both: everything that the user did before each, in order of time."""
         used = [row for row in rows if self._is_used(row)]
         users = list(dict.fromkeys(str(row["user_id"]) for row in used))
-        histories = self._states.histories(users)
+        histories = self._memory.states.histories(users)
         n_events = np.diff(histories.offsets)
-        vocabulary = self._actions.vocabulary
+        vocabulary = self._memory.actions.vocabulary
         known = pl.DataFrame(
             {
                 "owner": np.repeat(np.arange(len(users)), n_events),
@@ -305,7 +299,7 @@ class Watch:
         came = pl.DataFrame(
             {
                 "owner": [owner[str(row["user_id"])] for row in used],
-                "item": [self._catalogue.index(str(row["item_id"])) for row in used],
+                "item": [self._memory.catalogue.index(str(row["item_id"])) for row in used],
                 "action": [vocabulary.index(str(row["action"])) for row in used],
                 "time_us": [int(row["time_us"]) for row in used],
             },
