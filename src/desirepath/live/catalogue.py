@@ -38,6 +38,7 @@ class Catalogue:
         self._table = table
         self._view: ItemAttributes | None = None
         self._is_laying_out = False
+        self._kinds: dict[str, pl.DataType] = {}
         self._texts: tuple[int, pl.Series, pl.Series] | None = None
         if table is not None:
             for name in table[ITEM].to_list():
@@ -152,6 +153,10 @@ class Catalogue:
     def _lay_out(self) -> ItemAttributes:
         version = self.version
         frame = _typed(self.frame())
+        # A rule that names a column must not fail because the last item that had it went.
+        gone = [pl.lit(None, kind).alias(n) for n, kind in self._kinds.items() if n not in frame.columns]
+        frame = frame.with_columns(gone)
+        self._kinds |= {name: kind for name, kind in frame.schema.items() if kind != pl.Null}
         hidden = self._hidden[: frame.height].copy()
         self._view = view = ItemAttributes(frame, hidden=hidden, version=version)
         self._is_laying_out = False
