@@ -46,6 +46,11 @@ class Engine:
         self._thread.start()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether what is asked will be answered."""
+        return self._thread.is_alive()
+
+    @property
     def version(self) -> Version:
         """The version that answers now."""
         return self.ranker.version

@@ -101,6 +101,11 @@ class LiveStore:
         """Rows that wait to be written."""
         return self._n_waiting
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether what is handed in will be written."""
+        return self._thread.is_alive() and not self._closed
+
     def keep(self, rows: Sequence[Row]) -> Future[Kept]:
         """Keep events; the future ends once they are on disk.
 

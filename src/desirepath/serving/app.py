@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from desirepath.live.project import Project
-from desirepath.serving import events, feedback, items, recommend, users
+from desirepath.serving import events, feedback, health, insight, items, recommend, upkeep, users
 from desirepath.serving.guard import guard
 from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
@@ -39,19 +39,10 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
     )
     app.state.projects = dict(projects)
     tell_problems(app)
-    for room in (events, feedback, recommend, items, users):
+    for room in (events, feedback, recommend, insight, items, users, upkeep):
         app.include_router(room.router, prefix="/v1")
+    app.include_router(health.router)
     _name_shapes(app)
-
-    @app.get("/livez", tags=["health"])
-    async def livez() -> dict[str, str]:
-        """Whether the process answers at all."""
-        return {"status": "alive"}
-
-    @app.get("/readyz", tags=["health"])
-    async def readyz() -> dict[str, str]:
-        """Whether every project can answer."""
-        return {"status": "ready"}
 
     guard(app, projects, config)
     return app

@@ -17,6 +17,7 @@ from desirepath.live.project import Project
 from desirepath.live.store import Row, now_us
 from desirepath.serving.access import Writer
 from desirepath.serving.body import read_body
+from desirepath.serving.measures import measures_of
 from desirepath.serving.problems import FieldError, ProblemError, field_errors
 from desirepath.serving.shapes import EventIn, EventsOut
 
@@ -72,6 +73,7 @@ async def add_events(
         except ProblemError as error:
             rejected.append((index, error.errors))
     if not rows:
+        measures_of(request).not_kept(project.name, (), len(rejected))
         index, errors = rejected[0]
         told = [
             FieldError(field=f"{i}.{e.field}".rstrip("."), reason=e.reason) for i, es in rejected for e in es
@@ -83,6 +85,10 @@ async def add_events(
     if idempotency_key is not None:
         await _same_request(project, idempotency_key, digest)
     kept = await asyncio.wrap_future(project.keep([row for _, row in rows]))
+    if kept.known or rejected:
+        known = set(kept.known)
+        actions = (row["action"] for _, row in rows if row["event_id"] in known)
+        measures_of(request).not_kept(project.name, actions, len(rejected))
     reply = {
         "accepted": len(kept.fresh),
         "known": len(kept.known),

@@ -13,7 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from desirepath.live.project import Project
 from desirepath.serving.access import Doors, Gate
+from desirepath.serving.health import Readiness
 from desirepath.serving.limits import Limits, Rates
+from desirepath.serving.logs import Journal
+from desirepath.serving.measures import Measures
 from desirepath.serving.options import GuardConfig
 
 CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -24,6 +27,8 @@ CORS_REPLY = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID")
 def guard(app: FastAPI, projects: Mapping[str, Project], config: GuardConfig) -> None:
     """Put the guards before `app`; the one that is added last is met first."""
     app.state.doors = Doors(projects, config)
+    app.state.measures = Measures(projects)
+    app.state.readiness = Readiness(list(projects.values()))
     app.add_middleware(Gate, doors=app.state.doors, rates=Rates(config.limits))
     app.add_middleware(Limits, config=config.limits)
     if config.cors_origins:
@@ -34,3 +39,4 @@ def guard(app: FastAPI, projects: Mapping[str, Project], config: GuardConfig) ->
             allow_headers=CORS_REQUEST,
             expose_headers=CORS_REPLY,
         )
+    app.add_middleware(Journal, measures=app.state.measures, writes=config.writes_log)

@@ -48,6 +48,8 @@ class GuardConfig:
     """Sizes, times and rates."""
     hosts: frozenset[str] = frozenset()
     """Names under which a server without keys may be asked for; any where empty."""
+    writes_log: bool = False
+    """Whether every request is written to the log."""
     cors_origins: tuple[str, ...] = ()
     """Origins of other sites whose pages may ask, such as https://shop.example; none at first."""
 

@@ -143,6 +143,6 @@ def tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
-        log.exception("unexpected error", path=request.url.path, error_kind=type(error).__name__)
+        log.error("unexpected error", exc_info=error)
         detail = "Something went wrong here, not with the request. The log has it under this request's id."
         return problem_response(request, 500, detail)
