@@ -166,6 +166,37 @@ def test_trainings_begin_by_themselves(shop: Shop, tmp_path: Path) -> None:
     loop.close()
 
 
+def test_the_log_is_packed_before_a_training_reads_it(shop: Shop, tmp_path: Path) -> None:
+    done: list[str] = []
+    retrainer = Retrainer([sys.executable, "-c", "print('{}')"], tmp_path / "retrain.log", RetrainConfig())
+    loop = Rollout(
+        shop.registry,
+        shop,
+        RetrainConfig(),
+        retrainer,
+        compact=lambda: done.append("running" if retrainer.running else "before"),
+    )
+    assert loop.retrain()
+    assert done == ["before"]
+    loop.close()
+
+
+def test_versions_of_experiments_are_held(shop: Shop) -> None:
+    shop.registry.add(version("markov", Markov()))
+    wanted = ["markov"]
+    loop = Rollout(shop.registry, shop, RetrainConfig(), in_use=lambda: wanted)
+    loop.tick()
+    assert shop.engine.ranker_of("markov").version.name == "markov"
+    assert shop.first("0")[0] == "popular"
+    wanted[:] = ["nobody"]
+    loop.tick()
+    assert "no version 'nobody'" in loop.status()["error"]
+    wanted.clear()
+    loop.tick()
+    assert shop.engine.ranker_of("markov").version.name == "popular"  # let go
+    loop.close()
+
+
 def test_what_goes_wrong_is_told_and_tried_again(shop: Shop) -> None:
     loop = Rollout(shop.registry, shop, RetrainConfig())
     good = shop.registry.path.read_text()

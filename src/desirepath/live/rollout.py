@@ -8,8 +8,11 @@ other processes do to the registry, such as `desirepath models rollback`, takes 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+import structlog
 
 from desirepath.errors import DesirepathError
 from desirepath.live.actions import NOT_BEHAVIOUR
@@ -21,6 +24,8 @@ from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
 
 LOOK_EVERY_S = 2.0
+
+log = structlog.get_logger("desirepath.live")
 
 
 class Served(Protocol):
@@ -46,6 +51,7 @@ class Rollout:
         *,
         new_events: int = 0,
         in_use: Callable[[], Iterable[str]] = tuple,
+        compact: Callable[[], object] | None = None,
     ) -> None:
         """Take charge; nothing happens before `start` or `tick`.
 
@@ -55,16 +61,17 @@ class Rollout:
             config: when to train, and what a model must show.
             retrainer: starts trainings; None where another process does.
             new_events: events since the current model's training that are known already.
-            in_use: names of further versions that must stay loaded, such as those of experiments.
+            in_use: names of further versions that must be loaded, such as those of experiments.
+            compact: makes live events part of the packed log, before a training reads it.
         """
         self.registry, self.project, self.config, self.retrainer = registry, project, config, retrainer
         self.watch: Watch | None = None
         """What compares the candidate with the current one, while there is a candidate."""
         self.error: str | None = None
         """What went wrong at the last look; None if nothing did."""
-        self._new_events, self._in_use = new_events, in_use
+        self._new_events, self._in_use, self._compact = new_events, in_use, compact
         self._count = threading.Lock()
-        self._turn = threading.Lock()
+        self._turn, self._beginning = threading.Lock(), threading.Lock()
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -93,8 +100,18 @@ class Rollout:
 
     def retrain(self, reason: str = "asked for") -> bool:
         """Begin a training now; False where one is under way, or nobody trains here."""
-        if self.retrainer is None or not self.retrainer.start(reason):
+        if self.retrainer is None or not self._beginning.acquire(blocking=False):
             return False
+        try:
+            if self.retrainer.running:
+                return False
+            if self._compact is not None:
+                self._compact()
+            if not self.retrainer.start(reason):
+                return False
+        finally:
+            self._beginning.release()
+        log.info("training begun", reason=reason)
         with self._count:
             self._new_events = 0
         return True
@@ -102,13 +119,16 @@ class Rollout:
     def tick(self) -> None:
         """Look once, and do what follows."""
         with self._turn:
-            try:
-                self._follow_registry()
-                self._judge()
-                self.error = None
-            except DesirepathError as error:
-                self.error = str(error)  # shown, and tried again at the next look
-            self._train()
+            problems = []
+            for step in (self._follow_registry, self._load_in_use, self._judge, self._train):
+                try:
+                    step()
+                except (DesirepathError, OSError) as error:  # told, and tried again at the next look
+                    problems.append(str(error))
+            said = " ".join(problems) or None
+            if said is not None and said != self.error:
+                log.error("upkeep failed", error=said)
+            self.error = said
 
     def status(self) -> dict[str, Any]:
         """How the loop stands, as plain values for an API or a page."""
@@ -149,12 +169,22 @@ class Rollout:
         engine = self.project.engine
         if ledger.current is not None and ledger.current != engine.version.name:
             self._end_watch()
+            began = time.perf_counter()
             self.project.swap(self.registry.open(ledger.current))
-            engine.keep_only([*self._in_use(), *([ledger.candidate] if ledger.candidate else [])])
+            log.info("model swapped", version=ledger.current, seconds=round(time.perf_counter() - began, 3))
         if self.watch is not None and self.watch.shadow.candidate != ledger.candidate:
             self._end_watch()
         if self.watch is None and ledger.candidate is not None:
             self.watch = self._watching(ledger.candidate)
+
+    def _load_in_use(self) -> None:
+        """Hold the versions that experiments ask for, and no others."""
+        engine, wanted = self.project.engine, set(self._in_use())
+        for name in wanted:
+            if engine.ranker_of(name).version.name != name:
+                engine.load(self.registry.open(name))
+        candidate = None if self.watch is None else self.watch.shadow.candidate
+        engine.keep_only([*wanted, *([candidate] if candidate else [])])
 
     def _judge(self) -> None:
         """Promote or set aside the candidate once it is clear."""
@@ -163,15 +193,21 @@ class Rollout:
         found, name = self.watch.decision(), self.watch.shadow.candidate
         if found.verdict == "promote" and self.config.promote != "never":
             self.registry.promote(name, found.reason)
+            log.info("candidate promoted", version=name, reason=found.reason)
             self._follow_registry()
         elif found.verdict == "reject":
             self.registry.reject(name, found.reason)
+            log.info("candidate set aside", version=name, reason=found.reason)
             self._follow_registry()
 
     def _train(self) -> None:
         if self.retrainer is None:
             return
-        self.retrainer.tick()
+        ended = self.retrainer.tick()
+        if ended is not None and ended.error is not None:
+            log.error("training failed", reason=ended.reason, error=ended.error)
+        elif ended is not None:
+            log.info("training ended", version=ended.result.get("name"), seconds=round(ended.seconds, 1))
         reason = self.retrainer.due(self._new_events)
         if reason is not None:
             self.retrain(reason)
