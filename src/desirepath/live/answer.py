@@ -26,6 +26,8 @@ from desirepath.recommend.slate import MODEL, NO_ITEMS, Candidates, Request, Sla
 from desirepath.schema import FIRST, UNKNOWN
 from desirepath.sequences import Queries
 
+CONTEXT = "context"
+"""Kind of the reason that says what place, device and time of day added to the log-odds."""
 COLD = "nothing that the model knows was done yet"
 MASKLESS: dict[str, Any] = {"seen_ix": NO_ITEMS, "blocked_ix": NO_ITEMS, "allowed_ix": None}
 
@@ -131,8 +133,9 @@ class Answering:
         for row, (policy, request, mask) in prepared.items():
             history = _of_row(histories, row)
             try:
+                sources = self._sources(policy, request, mask, history, offered.get(row))
                 slate = policy.arrange(
-                    self._sources(policy, request, mask, history, offered.get(row)),
+                    (self._placed(one, asks[row]) for one in sources),
                     self.attributes,
                     self.ranker.item_vectors,
                     request,
@@ -251,6 +254,26 @@ class Answering:
         for source in fallbacks(self.memory, self.attributes, policy.scenario.fallback, history, mask):
             yield self._valued(source(n), policy, request)
 
+    def _placed(self, candidates: Candidates, ask: Ask) -> Candidates:
+        """In the order of the place, device and time of day that the question was asked with."""
+        lift = self.memory.context.of(ask.context, candidates.item_ix) if ask.context else None
+        if lift is None or not len(lift):
+            return candidates
+        score = candidates.score.astype(np.float64) + lift
+        order = np.argsort(-score, kind="stable")
+        probability = candidates.probability
+        if probability is not None:
+            odds = probability.astype(np.float64) / np.maximum(1.0 - probability, 1e-12) * np.exp(lift)
+            probability = (odds / (1.0 + odds))[order]
+        actions = candidates.action_probability
+        return replace(
+            candidates,
+            item_ix=candidates.item_ix[order],
+            score=score[order],
+            probability=probability,
+            action_probability=None if actions is None else actions[order],
+        )
+
     def _valued(self, candidates: Candidates, policy: Policy, request: Request) -> Candidates:
         """With what the user may do to each item, where the scenario weighs that."""
         values = policy.scenario.values if request.values is None else request.values
@@ -266,12 +289,14 @@ class Answering:
 
     def _reply(self, ask: Ask, slate: Slate, n_events: int) -> Reply:
         catalogue = self.memory.catalogue
+        lift = self.memory.context.of(ask.context, slate.item_ix) if ask.context else None
         items = []
         for place, item_ix in enumerate(slate.item_ix.tolist()):
             source: dict[str, Any] = {"kind": "source", "source": slate.source[place]}
             if slate.source[place] == MODEL:
                 source["model"] = self.ranker.version.model.name
             item_id = catalogue.ids[item_ix]
+            moved = {} if lift is None else {"kind": CONTEXT, "amount": float(lift[place])}
             items.append(
                 Shown(
                     item_id=item_id,
@@ -279,7 +304,7 @@ class Answering:
                     score=_known(slate.score[place]),
                     probability=_known(slate.probability[place]),
                     propensity=float(slate.propensity[place]),
-                    reasons=(source, *slate.reasons[place]),
+                    reasons=(source, *([moved] if moved else []), *slate.reasons[place]),
                 )
             )
         return Reply(

@@ -13,6 +13,7 @@ import polars as pl
 
 from desirepath.live.actions import NOT_BEHAVIOUR, Actions
 from desirepath.live.catalogue import Catalogue
+from desirepath.live.context import ContextLift
 from desirepath.live.exposure import Exposure
 from desirepath.live.states import Event, UserStates
 from desirepath.live.trending import Trending
@@ -34,6 +35,7 @@ class Memory:
         self.popular = Trending(ALL_TIME_DAYS, sequences)
         self.worth = Worth(sequences)
         self.exposure = Exposure()
+        self.context = ContextLift(sequences)
 
     def learn(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take in events of the store, in the order in which they were kept."""

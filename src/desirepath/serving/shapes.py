@@ -129,7 +129,10 @@ class RecommendIn(Shape):
     query: str = Field("", max_length=200, description="Only items whose id or title has this in it.")
     diversity: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: int = Field(0, ge=0, le=2**53, description="Of everything drawn by chance.")
-    context: Attributes = Field({}, description="Place, device, time: kept with the answer.")
+    context: Attributes = Field(
+        {},
+        description="device, country, region, source, hour (0 to 23 UTC): they change the order. Else kept.",
+    )
     explain: bool = Field(False, description="Say which events of the history brought each item here.")
     exclude_seen: bool | None = None
     exclude: list[Id] = Field([], max_length=MOST_LIST, description="Items that must not be shown.")
