@@ -8,14 +8,15 @@ last event was; chances within a while and quantiles are read off it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from desirepath.errors import ConfigError, NotFittedError, TooLittleData
-from desirepath.models.counts import DAY_S, fitted
+from desirepath.errors import ConfigError, NotFittedError, ShapeError, TooLittleData
+from desirepath.models.counts import fitted
+from desirepath.models.outlook import EDGES_S, FIRST_BIN, SCALE, SCALES_S, WIDTH_S, Outlook, bins
 from desirepath.schema import PADDING
 from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.queries import ranges
@@ -23,32 +24,6 @@ from desirepath.sequences.queries import ranges
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HOUR_S = 3600.0
-
-
-def _spaced(low: float, high: float, n: int) -> Floats:
-    return np.geomspace(low, high, n, endpoint=False)
-
-
-EDGES_S: Floats = np.concatenate(
-    [
-        [0.0],
-        _spaced(1.0, 60.0, 6),
-        _spaced(60.0, HOUR_S, 8),
-        _spaced(HOUR_S, DAY_S, 8),
-        _spaced(DAY_S, 7 * DAY_S, 6),
-        _spaced(7 * DAY_S, 30 * DAY_S, 4),
-        _spaced(30 * DAY_S, 3650 * DAY_S, 12),
-        [3650 * DAY_S],
-    ]
-)
-"""(J,) where each bin of gaps begins, in seconds; a bin is open below and closed above, the last endless."""
-WIDTH_S: Floats = np.append(np.diff(EDGES_S), np.inf)
-SCALES_S: Floats = np.array([0.0, 60.0, HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S])
-"""(G,) where each scale of time begins: a user has a pace of his own on each."""
-_FIRST_BIN: Ints = np.searchsorted(EDGES_S, SCALES_S * (1 - 1e-9)).astype(np.int64)
-_SCALE: Ints = np.searchsorted(_FIRST_BIN, np.arange(len(EDGES_S)), side="right") - 1
-"""(J,) the scale of each bin."""
 N_CLASSES = len(SCALES_S) + 1
 """Kinds of the gap before: none, or one on each scale."""
 
@@ -57,11 +32,15 @@ N_CLASSES = len(SCALES_S) + 1
 class TimingConfig:
     """How far the moment and the user's own past are trusted."""
 
-    back_off: float = 20.0
+    back_off: float = 5.0
     """Weight (> 0) of the wider kind of moment, in events: a hazard that rests on so many counts half."""
-    max_gaps: int = 100
+    max_gaps: int = 30
     """Newest gaps of a user that make his pace, >= 1."""
-    max_events: int = 5_000_000
+    rounds: int = 6
+    """Rounds of expectation and maximisation between hazards and paces, >= 1."""
+    recent: float = 0.1
+    """Share of the events, the newest, that tell whether all have become faster or slower of late; [0, 1)."""
+    max_events: int = 2_000_000
     """Events learned from at most; whole users are drawn beyond. Memory is about 250 bytes each."""
     seed: int = 0
     """Draw of the users."""
@@ -69,7 +48,9 @@ class TimingConfig:
     def __post_init__(self) -> None:
         if not self.back_off > 0:
             raise ConfigError(f"back_off must be above 0; got {self.back_off}.")
-        for name in ("max_gaps", "max_events"):
+        if not 0 <= self.recent < 1:
+            raise ConfigError(f"recent must lie in [0, 1); got {self.recent}.")
+        for name in ("max_gaps", "max_events", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
 
@@ -86,8 +67,10 @@ class Timing:
 
         P(no event for another s) = product over scales of (b / (b + H(s)))^a
 
-    which is wide for users of whom little is known. Gaps that had not ended when the log did are counted as
-    time at risk (censored): people who left are not forgotten, nor the last gap of those who stay.
+    which is wide for users of whom little is known. H is multiplied, on each scale, by the root of how much
+    more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a change is
+    believed to last. Gaps that had not ended when the log did count as time at risk (censored): people who
+    left are not forgotten, nor the last gap of those who stay.
 
     Source: piecewise exponential hazards with gamma frailty and its conjugate update: Clayton, "A model for
     association in bivariate life tables" (Biometrika 1978); Aalen, Borgan and Gjessing, "Survival and event
@@ -108,6 +91,7 @@ class Timing:
         self._rate_CJ: Floats | None = None
         self._weight_G = np.ones(len(SCALES_S))
         self._mean_G = np.ones(len(SCALES_S))
+        self._level_G = np.ones(len(SCALES_S))
         self.known_s = 0.0
         """The longest time without an event that the log could have shown, in seconds."""
 
@@ -127,6 +111,8 @@ class Timing:
         train = _drawn(train, self.config)
         if not (train.lengths >= 2).any():
             raise TooLittleData("Times to the next event need a user with two events; there is none.")
+        if np.ndim(until_s) and len(until_s) != train.n_users:  # type: ignore[arg-type]
+            raise ShapeError(f"until_s must be one moment or {train.n_users}; got {np.shape(until_s)}.")  # type: ignore[arg-type]
         time_s = np.asarray(train.time_s)
         until = np.broadcast_to(
             time_s.max() if until_s is None else np.asarray(until_s, float), train.n_users
@@ -141,17 +127,37 @@ class Timing:
         n_actions = len(train.actions)
         moment = _moments(before, np.asarray(train.action_ix), n_actions)
         self.known_s = float(gap.max())
-        self._rate_CJ = _rates(moment, gap, came, n_actions, self.config.back_off)
-        self._hazards()
-        self._fit_paces(first, moment, gap, came)
+        gaps = _Gaps(first, np.maximum(first, rows - self.config.max_gaps), moment, gap, came)
+        self._weight_G[:], self._mean_G[:], self._level_G[:] = 3.0, 1.0, 1.0
+        pace_NG = np.ones((train.n_events, len(SCALES_S)))
+        for number in range(self.config.rounds):
+            self._rate_CJ = _rates(gaps, n_actions, self.config.back_off, pace_NG)
+            self._hazards()
+            if number == self.config.rounds // 2:
+                self._fit_paces(gaps)
+            pace_NG = self._paces(gaps, train)
+        self._fit_paces(gaps)
+        if self.config.recent:
+            since_s = np.quantile(time_s, 1.0 - self.config.recent)
+            self._fit_levels(gaps, np.maximum(since_s - time_s, 0.0))
         return self
 
-    def _fit_paces(self, first: Ints, moment: Ints, gap: Floats, came: NDArray[np.bool_]) -> None:
+    def _paces(self, gaps: _Gaps, train: Sequences) -> Floats:
+        """(N, G) what the whole record of a gap's user says of his pace: the expectation step."""
+        hazard_NG, scale = self._expected(gaps.moment, gaps.gap, gaps.came)
+        event_NG = (scale[:, None] == np.arange(len(SCALES_S))) & gaps.came[:, None]
+        none, bounds = np.zeros((1, len(SCALES_S))), np.asarray(train.offsets)
+        own_d = np.diff(np.concatenate([none, np.cumsum(event_NG, axis=0)])[bounds], axis=0)
+        own_h = np.diff(np.concatenate([none, np.cumsum(hazard_NG, axis=0)])[bounds], axis=0)
+        pace_UG = (self._weight_G + own_d) / (self._weight_G + np.maximum(own_h, 0.0))
+        return np.repeat(pace_UG, train.lengths, axis=0)
+
+    def _fit_paces(self, gaps: _Gaps) -> None:
         """How far paces differ between users, on each scale: weight and mean of the greatest likelihood."""
-        hazard_NG, scale = self._expected(moment, gap, came)
-        bin_ix = _bins(gap)
+        moment, came, oldest = gaps.moment, gaps.came, gaps.oldest
+        hazard_NG, scale = self._expected(moment, gaps.gap, came)
+        bin_ix = bins(gaps.gap)
         whole = fitted(self._rate_CJ, self.name)[moment, bin_ix] * WIDTH_S[bin_ix]
-        oldest = np.maximum(first, np.arange(len(gap)) - self.config.max_gaps)
         for g in range(len(SCALES_S)):
             event = (scale == g) & came
             total_h = np.concatenate([[0.0], np.cumsum(hazard_NG[:, g])])
@@ -170,13 +176,34 @@ class Timing:
                 own_d, own_h, passed, event, whole[at_risk[event]]
             )
 
+    def _fit_levels(self, gaps: _Gaps, before: Floats) -> None:
+        """On each scale, events for what the paces foresaw: of late over before, drawn to 1 by 50 events.
+
+        The square root of it is taken: as much of a change is believed to last as not. `before` is how much
+        of each gap lay in the time before.
+        """
+        rate_G, n_scales, oldest = self._weight_G, len(SCALES_S), gaps.oldest
+        hazard_NG, scale = self._expected(gaps.moment, gaps.gap, gaps.came)
+        event_NG = (scale[:, None] == np.arange(n_scales)) & gaps.came[:, None]
+        late = gaps.gap > before
+        early_NG = self._expected(gaps.moment, np.minimum(before, gaps.gap), gaps.came & ~late)[0]
+        own_d = np.concatenate([np.zeros((1, n_scales)), np.cumsum(event_NG, axis=0)])
+        own_h = np.concatenate([np.zeros((1, n_scales)), np.cumsum(hazard_NG, axis=0)])
+        a = rate_G * self._mean_G + own_d[:-1] - own_d[oldest]
+        b = rate_G + np.maximum(own_h[:-1] - own_h[oldest], 0.0)
+        came_late = event_NG[late].sum(axis=0)
+        late_NG = np.maximum(hazard_NG[late] - early_NG[late], 0.0)
+        foreseen_late = (a[late] / (b + early_NG)[late] * late_NG).sum(axis=0)
+        usual = (event_NG[~late].sum(axis=0) + 50.0) / ((a / b * early_NG).sum(axis=0) + 50.0)
+        self._level_G = np.sqrt((came_late + 50.0) / (usual * foreseen_late + 50.0))
+
     def _hazards(self) -> None:
         """Sums of hazard that every answer needs: over whole scales, and within one up to each bin."""
         rate_CJ = fitted(self._rate_CJ, self.name)
         whole_CJ = rate_CJ * np.where(np.isfinite(WIDTH_S), WIDTH_S, 0.0)
-        self._scale_CG = np.add.reduceat(whole_CJ, _FIRST_BIN, axis=1)
+        self._scale_CG = np.add.reduceat(whole_CJ, FIRST_BIN, axis=1)
         before_CJ = np.cumsum(whole_CJ, axis=1) - whole_CJ
-        self._within_CJ = before_CJ - before_CJ[:, _FIRST_BIN][:, _SCALE]
+        self._within_CJ = before_CJ - before_CJ[:, FIRST_BIN][:, SCALE]
         # What a gap that ends in a bin has passed of its hazard h, on average: 1 - h / (e^h - 1).
         self._met_CJ = 1.0 - whole_CJ / np.expm1(np.maximum(whole_CJ, 1e-12))
         self._met_CJ[:, -1] = 1.0
@@ -184,8 +211,8 @@ class Timing:
     def _expected(self, moment: Ints, gap: Floats, came: NDArray[np.bool_]) -> tuple[Floats, Ints]:
         """(N, G) hazard that each gap passed through on each scale, and the scale that it ended on."""
         rate_CJ = fitted(self._rate_CJ, self.name)
-        bin_ix = _bins(gap)
-        scale = _SCALE[bin_ix]
+        bin_ix = bins(gap)
+        scale = SCALE[bin_ix]
         hazard_NG = np.where(np.arange(len(SCALES_S)) < scale[:, None], self._scale_CG[moment], 0.0)
         part = rate_CJ[moment, bin_ix] * (gap - EDGES_S[bin_ix])
         last = np.where(came, self._met_CJ[moment, bin_ix], part)
@@ -227,7 +254,8 @@ class Timing:
         cell = query[ended] * n_scales + scale
         own_d = np.bincount(cell, minlength=n_queries * n_scales).reshape(n_queries, n_scales)
         cells = query[ended, None] * n_scales + np.arange(n_scales)
-        own_h = np.bincount(cells.ravel(), hazard_NG.ravel(), n_queries * n_scales).reshape(n_queries, -1)
+        own_h = np.bincount(cells.ravel(), hazard_NG.ravel(), n_queries * n_scales)
+        own_h = own_h.reshape(n_queries, n_scales)
         asked = queries.stop > queries.start
         newest = np.cumsum(queries.stop - start) - 1
         elapsed, at = np.full(n_queries, np.nan), np.zeros(n_queries, np.int64)
@@ -238,8 +266,8 @@ class Timing:
             elapsed_s=elapsed,
             known_s=self.known_s,
             shape_QG=self._weight_G * self._mean_G + own_d,
-            rate_QG=self._weight_G + own_h + passed_QG,
-            hazard_QJ=rate_CJ[at],
+            rate_QG=self._weight_G + own_h + passed_QG * self._level_G,
+            hazard_QJ=rate_CJ[at] * self._level_G[SCALE],
         )
 
     def state(self) -> dict[str, NDArray[np.generic]]:
@@ -248,6 +276,7 @@ class Timing:
             "rate_CJ": fitted(self._rate_CJ, self.name),
             "weight_G": self._weight_G,
             "mean_G": self._mean_G,
+            "level_G": self._level_G,
             "known_s": np.array([self.known_s]),
         }
 
@@ -256,107 +285,64 @@ class Timing:
         self._rate_CJ = state["rate_CJ"].astype(np.float64)
         self._weight_G = state["weight_G"].astype(np.float64)
         self._mean_G = state["mean_G"].astype(np.float64)
+        self._level_G = state["level_G"].astype(np.float64)
         self.known_s = float(state["known_s"][0])
         self._hazards()
         return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The distribution of the time to the next event of Q queries; NaN where the history is empty."""
-
-    elapsed_s: Floats
-    """(Q,) since the last event."""
-    known_s: float
-    """Longest time without an event that the log could have shown; nothing is known beyond."""
-    shape_QG: Floats
-    """Of the gamma distribution of each user's pace on each scale, now."""
-    rate_QG: Floats
-    hazard_QJ: Floats
-    """Hazard a second in each bin at pace 1."""
-
-    def within(self, horizons_s: Floats | list[float]) -> Floats:
-        """(Q, H) P(next event within each of H horizons from now), horizons in seconds."""
-        parts = [1.0 - np.exp(self._log_survival(np.full(len(self.elapsed_s), h))) for h in horizons_s]
-        return np.stack(parts, axis=1)
-
-    def chance(self, wait_s: Floats) -> Floats:
-        """(Q,) P(next event within the given time from now), one time a query."""
-        return 1.0 - np.exp(self._log_survival(wait_s))
-
-    def _log_survival(self, wait_s: Floats) -> Floats:
-        until = (self.elapsed_s + wait_s)[:, None] - EDGES_S
-        spent_QJ = np.clip(until, 0.0, WIDTH_S) - self._passed()
-        hazard_QG = np.add.reduceat(self.hazard_QJ * spent_QJ, _FIRST_BIN, axis=1)
-        return -(self.shape_QG * np.log1p(hazard_QG / self.rate_QG)).sum(axis=1)
-
-    def _passed(self) -> Floats:
-        """(Q, J) seconds of each bin that have gone by."""
-        return np.clip(self.elapsed_s[:, None] - EDGES_S, 0.0, WIDTH_S)
-
-    def quantile(self, level: float) -> Floats:
-        """(Q,) seconds from now until the next event has come with this probability.
-
-        Infinite where that lies beyond what the log could have shown.
-        """
-        if not 0 < level < 1:
-            raise ConfigError(f"level must lie between 0 and 1; got {level}.")
-        wanted = np.log1p(-level)
-        left_QJ = np.where(np.isfinite(WIDTH_S), WIDTH_S - self._passed(), 0.0)
-        gained_QJ = self.hazard_QJ * left_QJ
-        before_QJ = np.cumsum(gained_QJ, axis=1) - gained_QJ
-        before_QJ -= before_QJ[:, _FIRST_BIN][:, _SCALE]
-        shape_QJ, rate_QJ = self.shape_QG[:, _SCALE], self.rate_QG[:, _SCALE]
-        full_QG = np.add.reduceat(gained_QJ, _FIRST_BIN, axis=1)
-        scale_log = -self.shape_QG * np.log1p(full_QG / self.rate_QG)
-        earlier_QJ = (np.cumsum(scale_log, axis=1) - scale_log)[:, _SCALE]
-        # Log survival at the begin of each bin; the quantile lies in the last one that is still above it.
-        begin_QJ = earlier_QJ - shape_QJ * np.log1p(before_QJ / rate_QJ)
-        known = np.isfinite(self.elapsed_s)
-        at = np.maximum((begin_QJ > wanted).sum(axis=1) - 1, 0)
-        query = np.arange(len(at))
-        rate, shape = rate_QJ[query, at], shape_QJ[query, at]
-        more = rate * np.expm1((earlier_QJ[query, at] - wanted) / shape) - before_QJ[query, at]
-        begin = np.maximum(EDGES_S[at], np.where(known, self.elapsed_s, 0.0))
-        reached = begin + np.maximum(more, 0.0) / self.hazard_QJ[query, at]
-        wait = np.where(known & (reached > self.known_s), np.inf, reached - self.elapsed_s)
-        return np.asarray(wait, dtype=np.float64)
-
-
-def _bins(gap_s: Floats) -> Ints:
-    """The bin of each gap: open below, closed above, 0 in the first."""
-    return np.maximum(np.searchsorted(EDGES_S, gap_s, side="left") - 1, 0).astype(np.int64)
-
-
 def _moments(before_s: Floats, action_ix: NDArray[np.integer], n_actions: int) -> Ints:
     """The kind of moment after each event: scale of the gap before it (NaN is none) and its action."""
     none = np.isnan(before_s)
-    scale = np.where(none, 0, 1 + _SCALE[_bins(np.where(none, 0.0, before_s))])
+    scale = np.where(none, 0, 1 + SCALE[bins(np.where(none, 0.0, before_s))])
     action = np.where(action_ix < n_actions, action_ix, PADDING).astype(np.int64)
     return scale * n_actions + action
 
 
-def _rates(moment: Ints, gap: Floats, came: NDArray[np.bool_], n_actions: int, back_off: float) -> Floats:
-    """(C, J) events over seconds at risk of each moment, drawn to the gap before alone, and to all."""
+class _Gaps(NamedTuple):
+    """The gaps to learn from, one after each event: the last of a user has not ended."""
+
+    first: Ints
+    """(N,) first row of its user."""
+    oldest: Ints
+    """(N,) oldest gap that makes its user's pace."""
+    moment: Ints
+    """(N,) kind of moment that it begins at."""
+    gap: Floats
+    """(N,) its length, so far if it has not ended."""
+    came: NDArray[np.bool_]
+    """(N,) whether it ended with an event."""
+
+
+def _rates(gaps: _Gaps, n_actions: int, back_off: float, pace_NG: Floats) -> Floats:
+    """(C, J) events over seconds at risk of each moment, drawn to the gap before alone, and to all.
+
+    Time at risk counts by the pace of its user: the maximisation step.
+    """
     n_bins, n_moments = len(EDGES_S), N_CLASSES * n_actions
-    bin_ix = _bins(gap)
-    cell = moment * n_bins + bin_ix
-    shape = (n_moments, n_bins)
-    ended = np.bincount(cell, minlength=n_moments * n_bins).reshape(shape)
-    part = np.bincount(cell, gap - EDGES_S[bin_ix], n_moments * n_bins).reshape(shape)
-    event_CJ = np.bincount(cell[came], minlength=n_moments * n_bins).reshape(shape).astype(np.float64)
-    entered = ended[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
-    by_gap = (N_CLASSES, n_actions, n_bins)
-    counts = [array.reshape(by_gap) for array in (event_CJ, ended.astype(np.float64), entered, part)]
+    bin_ix = bins(gaps.gap)
+    cell = gaps.moment * n_bins + bin_ix
+
+    def counted(weight: Floats | NDArray[np.bool_] | None) -> Floats:
+        return np.bincount(cell, weight, n_moments * n_bins).reshape(n_moments, n_bins).astype(np.float64)
+
+    ended, event, part = counted(None), counted(gaps.came), counted(gaps.gap - EDGES_S[bin_ix])
+    entered = ended[:, ::-1].cumsum(axis=1)[:, ::-1]
+    paced = np.empty_like(entered)
+    for g in range(len(SCALES_S)):
+        of_scale = counted(pace_NG[:, g])[:, ::-1].cumsum(axis=1)[:, ::-1]
+        paced[:, g == SCALE] = of_scale[:, g == SCALE]
+    shape = (N_CLASSES, n_actions, n_bins)
+    counts = [array.reshape(shape) for array in (event, ended, entered, part, paced)]
     to_all = [array.sum(axis=(0, 1)) for array in counts]
     rate_J = _smooth(to_all[0], _risk(*to_all))
     to_gap = [array.sum(axis=1) for array in counts]
     rate_PJ = _drawn_to(rate_J, to_gap[0], _risk(*to_gap), back_off)
     rate = _drawn_to(rate_PJ[:, None, :], counts[0], _risk(*counts), back_off)
-    return np.ascontiguousarray(rate.reshape(shape))
+    return np.ascontiguousarray(rate.reshape(n_moments, n_bins))
 
 
-def _risk(event: Floats, ended: Floats, entered: Floats, part: Floats) -> Floats:
+def _risk(event: Floats, ended: Floats, entered: Floats, part: Floats, paced: Floats) -> Floats:
     """Seconds at risk in each bin, such that events over them give the share that truly ended in the bin.
 
     Those censored in a bin were at risk for half of it (the life table's convention). Where within the bin
@@ -365,9 +351,10 @@ def _risk(event: Floats, ended: Floats, entered: Floats, part: Floats) -> Floats
     half = np.maximum(entered - (ended - event) / 2, event)
     with np.errstate(divide="ignore", invalid="ignore"):
         lasting = -event / np.log1p(-event / (half + 0.5))
+        pace = np.where(entered > 0, paced / entered, 1.0)
     risk = np.where(event > 0, lasting, half) * np.where(np.isfinite(WIDTH_S), WIDTH_S, 1.0)
     risk[..., -1] = part[..., -1]
-    return risk
+    return np.asarray(risk * pace)
 
 
 def _drawn_to(wider: Floats, event: Floats, risk: Floats, back_off: float) -> Floats:

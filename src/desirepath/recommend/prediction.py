@@ -21,7 +21,8 @@ from scipy.optimize import minimize
 from desirepath.errors import ConfigError, NotFittedError, WorkspaceError
 from desirepath.models.counts import DAY_S
 from desirepath.models.markov import ActionMarkov, ActionMarkovConfig
-from desirepath.models.timing import HOUR_S, Outlook, Timing, TimingConfig
+from desirepath.models.outlook import HOUR_S, Outlook
+from desirepath.models.timing import Timing, TimingConfig
 from desirepath.schema import FIRST, UNKNOWN
 from desirepath.sequences import Queries, Sequences, Vocabulary
 from desirepath.sequences.queries import ranges

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distribution of the time to the next event: bins of time, and what is read off the hazard in them.
+
+It knows hazards and paces, wherever they come from; `timing` fits them. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desirepath.errors import ConfigError
+from desirepath.models.counts import DAY_S
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+HOUR_S = 3600.0
+
+
+def _spaced(low: float, high: float, n: int) -> Floats:
+    return np.geomspace(low, high, n, endpoint=False)
+
+
+EDGES_S: Floats = np.concatenate(
+    [
+        [0.0],
+        _spaced(1.0, 60.0, 6),
+        _spaced(60.0, HOUR_S, 8),
+        _spaced(HOUR_S, DAY_S, 8),
+        _spaced(DAY_S, 7 * DAY_S, 6),
+        _spaced(7 * DAY_S, 30 * DAY_S, 4),
+        _spaced(30 * DAY_S, 3650 * DAY_S, 12),
+        [3650 * DAY_S],
+    ]
+)
+"""(J,) where each bin of gaps begins, in seconds; a bin is open below and closed above, the last endless."""
+WIDTH_S: Floats = np.append(np.diff(EDGES_S), np.inf)
+SCALES_S: Floats = np.array([0.0, 60.0, HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S])
+"""(G,) where each scale of time begins: a user has a pace of his own on each."""
+FIRST_BIN: Ints = np.searchsorted(EDGES_S, SCALES_S * (1 - 1e-9)).astype(np.int64)
+SCALE: Ints = np.searchsorted(FIRST_BIN, np.arange(len(EDGES_S)), side="right") - 1
+"""(J,) the scale of each bin."""
+
+
+def bins(gap_s: Floats) -> Ints:
+    """The bin of each gap: open below, closed above, 0 in the first."""
+    return np.maximum(np.searchsorted(EDGES_S, gap_s, side="left") - 1, 0).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The distribution of the time to the next event of Q queries; NaN where the history is empty."""
+
+    elapsed_s: Floats
+    """(Q,) since the last event."""
+    known_s: float
+    """Longest time without an event that the log could have shown; nothing is known beyond."""
+    shape_QG: Floats
+    """Of the gamma distribution of each user's pace on each scale, now."""
+    rate_QG: Floats
+    hazard_QJ: Floats
+    """Hazard a second in each bin at pace 1."""
+
+    def within(self, horizons_s: Floats | list[float]) -> Floats:
+        """(Q, H) P(next event within each of H horizons from now), horizons in seconds."""
+        parts = [1.0 - np.exp(self._log_survival(np.full(len(self.elapsed_s), h))) for h in horizons_s]
+        return np.stack(parts, axis=1)
+
+    def chance(self, wait_s: Floats) -> Floats:
+        """(Q,) P(next event within the given time from now), one time a query."""
+        return 1.0 - np.exp(self._log_survival(wait_s))
+
+    def _log_survival(self, wait_s: Floats) -> Floats:
+        until = (self.elapsed_s + wait_s)[:, None] - EDGES_S
+        spent_QJ = np.clip(until, 0.0, WIDTH_S) - self._passed()
+        hazard_QG = np.add.reduceat(self.hazard_QJ * spent_QJ, FIRST_BIN, axis=1)
+        survival_Q: Floats = -(self.shape_QG * np.log1p(hazard_QG / self.rate_QG)).sum(axis=1)
+        return survival_Q
+
+    def _passed(self) -> Floats:
+        """(Q, J) seconds of each bin that have gone by."""
+        return np.clip(self.elapsed_s[:, None] - EDGES_S, 0.0, WIDTH_S)
+
+    def quantile(self, level: float) -> Floats:
+        """(Q,) seconds from now until the next event has come with this probability.
+
+        Infinite where that lies beyond what the log could have shown.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(f"level must lie between 0 and 1; got {level}.")
+        wanted = np.log1p(-level)
+        left_QJ = np.where(np.isfinite(WIDTH_S), WIDTH_S - self._passed(), 0.0)
+        gained_QJ = self.hazard_QJ * left_QJ
+        before_QJ = np.cumsum(gained_QJ, axis=1) - gained_QJ
+        before_QJ -= before_QJ[:, FIRST_BIN][:, SCALE]
+        shape_QJ, rate_QJ = self.shape_QG[:, SCALE], self.rate_QG[:, SCALE]
+        full_QG = np.add.reduceat(gained_QJ, FIRST_BIN, axis=1)
+        scale_log = -self.shape_QG * np.log1p(full_QG / self.rate_QG)
+        earlier_QJ = (np.cumsum(scale_log, axis=1) - scale_log)[:, SCALE]
+        # Log survival at the begin of each bin; the quantile lies in the last one that is still above it.
+        begin_QJ = earlier_QJ - shape_QJ * np.log1p(before_QJ / rate_QJ)
+        known = np.isfinite(self.elapsed_s)
+        at = np.maximum((begin_QJ > wanted).sum(axis=1) - 1, 0)
+        query = np.arange(len(at))
+        rate, shape = rate_QJ[query, at], shape_QJ[query, at]
+        more = rate * np.expm1((earlier_QJ[query, at] - wanted) / shape) - before_QJ[query, at]
+        begin = np.maximum(EDGES_S[at], np.where(known, self.elapsed_s, 0.0))
+        reached = begin + np.maximum(more, 0.0) / self.hazard_QJ[query, at]
+        wait = np.where(known & (reached > self.known_s), np.inf, reached - self.elapsed_s)
+        return np.asarray(wait, dtype=np.float64)
