@@ -63,8 +63,8 @@ def test_personalize_is_read_with_its_lists_apart(tmp_path):
     assert shown.select("position", "item_id").rows() == [(1, "a"), (2, "b"), (3, "c"), (1, "a"), (2, "b")]
     assert set(shown["impression_id"]) == set(events["impression_id"].drop_nulls())
     assert found.users.rows() == [("u1", 33), ("u2", None)]
-    assert found.items["timestamp"].to_list() == [datetime(2017, 7, 14, 2, 40, tzinfo=UTC), None]
-    assert found.items.columns == ["item_id", "timestamp", "category_l1", "price"]
+    assert found.items["created_at"].to_list() == [datetime(2017, 7, 14, 2, 40, tzinfo=UTC), None]
+    assert found.items.columns == ["item_id", "created_at", "category_l1", "price"]
 
 
 def test_personalizes_recommendation_id_names_the_list(tmp_path):

@@ -70,7 +70,7 @@ def test_a_dump_comes_out_as_it_went_in(tmp_path):
     assert found.users["geo.city"].to_list() == ["Köln & co", None]
     first = found.items.row(0, named=True)
     assert (first["is_hidden"], first["categories"], first["topics"]) == (True, "x|y", "a|b")
-    assert (first["price"], first["title"], first["timestamp"]) == (3, "First", MOMENT.replace(tzinfo=UTC))
+    assert (first["price"], first["title"], first["created_at"]) == (3, "First", MOMENT.replace(tzinfo=UTC))
     assert "vector" not in first
     assert json.loads(first["labels"])["vector"] == [0.5, 1]
     assert found.items.row(1, named=True)["is_hidden"] is False

@@ -6,6 +6,7 @@ An item's index, once given, stays. It knows neither users nor models.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,8 @@ from desirepath.recommend.attributes import CATEGORIES, CREATED, ItemAttributes
 from desirepath.schema import FIRST, ITEM, UNKNOWN
 from desirepath.sequences import Vocabulary
 
+HIDDEN = "is_hidden"
+"""Column of the table of items that says which may not be shown at first."""
 SMALL = 20_000
 """Items up to which a changed catalogue is laid out within a request; it takes a few milliseconds."""
 
@@ -43,6 +46,8 @@ class Catalogue:
         if table is not None:
             for name in table[ITEM].to_list():
                 self._take(name)
+            if table.schema.get(HIDDEN) == pl.Boolean:
+                self._hidden[self.indexes(table.filter(pl.col(HIDDEN))[ITEM])] = True
 
     def __len__(self) -> int:
         """The number of indexes, padding and unknown included."""
@@ -152,7 +157,7 @@ class Catalogue:
 
     def _lay_out(self) -> ItemAttributes:
         version = self.version
-        frame = _typed(self.frame())
+        frame = self.frame()
         # A rule that names a column must not fail because the last item that had it went.
         gone = [pl.lit(None, kind).alias(n) for n, kind in self._kinds.items() if n not in frame.columns]
         frame = frame.with_columns(gone)
@@ -181,11 +186,10 @@ class Catalogue:
             whole = whole.join(
                 self._table.unique(ITEM, keep="last"), on=ITEM, how="left", maintain_order="left"
             )
+        whole = _typed(whole)
         if not changed:
             return whole
-        fresh = pl.DataFrame(
-            [{**row, ITEM: ids[ix]} for ix, row in changed.items()], infer_schema_length=None
-        )
+        fresh = _typed(_rows([{**row, ITEM: ids[ix]} for ix, row in changed.items()]))
         is_changed = pl.Series([ix in changed for ix in range(len(ids))])
         blank = whole.select(
             pl.when(~is_changed | (pl.lit(name) == ITEM)).then(pl.col(name)).alias(name)
@@ -205,6 +209,23 @@ def _either(frame: pl.DataFrame, name: str) -> pl.Expr:
     if old.is_nested() or new.is_nested():
         return pl.col(f"{name} now").alias(name)
     return pl.coalesce(pl.col(f"{name} now").cast(pl.String), pl.col(name).cast(pl.String)).alias(name)
+
+
+def _rows(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows of any keys as a table; a column whose values have no common type becomes text, as JSON."""
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    try:
+        return pl.DataFrame([{name: value} for value in values], infer_schema_length=None)[name]
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        texts = [v if v is None or isinstance(v, str) else json.dumps(v, default=str) for v in values]
+        return pl.Series(name, texts, dtype=pl.String)
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:

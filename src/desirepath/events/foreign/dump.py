@@ -145,7 +145,7 @@ def _items(records: Records) -> Read:
     columns |= {
         "is_hidden": records.flag(3),
         "categories": records.several(4),
-        "timestamp": records.moment(5),
+        "created_at": records.moment(5),
     }
     return pl.DataFrame(columns), bad
 

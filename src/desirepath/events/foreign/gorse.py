@@ -55,6 +55,7 @@ SCHEMAS: dict[Kind, dict[str, pl.DataType]] = {
 }
 """Keys of the objects of the bulk API."""
 RENAMED = {"IsHidden": "is_hidden", "ItemId": ITEM, "UserId": USER, "FeedbackType": ACTION, "Value": VALUE}
+CREATED = "created_at"
 COLLAPSED = (
     "Gorse keeps one row for a (feedback type, user, item): repeats and their order were lost before this "
     "import. The first moment is the event's time; the last, where it differs, is in 'updated'."
@@ -168,8 +169,10 @@ def read_gorse_lines(sources: list[Source], kinds: list[Kind], watch: Watch) -> 
 def _renamed(frame: pl.DataFrame) -> pl.DataFrame:
     is_feedback = "FeedbackType" in frame.columns
     names = {name: RENAMED.get(name, name.lower()) for name in frame.columns}
-    frame = frame.rename(names | ({"Timestamp": TIME} if is_feedback else {}))
-    times = [name for name in (TIME, "timestamp", "updated") if name in frame.columns]
+    if "Timestamp" in names:
+        names["Timestamp"] = TIME if is_feedback else CREATED
+    frame = frame.rename(names)
+    times = [name for name in (TIME, CREATED, "updated") if name in frame.columns]
     return frame.with_columns(moments(name) for name in times)
 
 

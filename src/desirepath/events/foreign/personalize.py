@@ -56,10 +56,10 @@ def read_personalize(files: Mapping[str, list[Source]], watch: Callable[[float],
 def _lowered(table: pl.DataFrame) -> pl.DataFrame:
     """The table under names in lower case, with the moment of an item's creation as its timestamp."""
     table = table.rename({name: name.lower() for name in table.columns})
-    if "creation_timestamp" not in table.columns or "timestamp" in table.columns:
+    if "creation_timestamp" not in table.columns or "created_at" in table.columns:
         return table
-    table = table.rename({"creation_timestamp": "timestamp"}).cast({"timestamp": pl.String})
-    return table.with_columns(moments("timestamp", "s"))
+    table = table.rename({"creation_timestamp": "created_at"}).cast({"created_at": pl.String})
+    return table.with_columns(moments("created_at", "s"))
 
 
 def _choice(sources: list[Source]) -> ColumnChoice:
