@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two hundred deaths under load, and how many events a second are on disk when they are acknowledged.
+
+SQLite in a temporary folder of the disk this is run on, and PostgreSQL where it is installed (its server is
+started here, without waiting for the disk, so that only the deaths are counted on it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from record import record
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "live"))
+from crashes import endure
+from servers import free_port, postgres_binary, postgres_server
+from stored import row
+
+from desirepath.live.store import LiveStore
+
+
+def rates(url: str, folder: Path) -> dict[str, Any]:
+    """Events a second: batches of 1,000 from 4 clients, and one by one from 32."""
+    store = LiveStore(url)
+    figures: dict[str, Any] = {}
+    for name, clients, batch, n in (("batches", 4, 1000, 60), ("one_by_one", 32, 1, 300)):
+
+        def send(client: int, name: str = name, batch: int = batch, n: int = n) -> None:
+            for k in range(n):
+                first = f"{name}-{client}-{k}"
+                store.keep([row(f"{first}-{j}", f"u{j}", f"i{k}", k) for j in range(batch)]).result()
+
+        started = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(send, range(clients)))
+        seconds = time.perf_counter() - started
+        figures[f"{name}_events_per_s"] = round(clients * batch * n / seconds)
+    store.close()
+    started = time.perf_counter()
+    with (folder / "synced").open("wb") as file:
+        for _ in range(100):
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    figures["fsync_ms"] = round((time.perf_counter() - started) * 10, 2)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=200)
+    kills = parser.parse_args().kills
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
+        figures["sqlite"] = rates(f"sqlite:///{folder / 'rates.db'}", folder)
+        figures["sqlite"]["deaths"] = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=kills)
+    if postgres_binary("postgres") is not None:
+        with postgres_server() as server:
+            figures["postgresql"] = {"deaths": endure(f"{server}/postgres", free_port(), kills=kills // 4)}
+    record("durability", figures)
+
+
+if __name__ == "__main__":
+    main()
