@@ -15,6 +15,7 @@ import worlds
 from desirepath.errors import ConfigError
 from desirepath.live.answer import Ask
 from desirepath.live.context import ContextLift
+from desirepath.live.trending import Trending
 from desirepath.models.markov import Markov
 from desirepath.models.popularity import Popularity
 from desirepath.recommend.versions import Version
@@ -288,3 +289,20 @@ def test_place_device_and_hour_move_the_order(tmp_path):
     counts = np.bincount(world.item_ix, minlength=22)[FIRST:]
     np.testing.assert_allclose(phone[:10], np.log((counts[:10] + 50) / (counts[:10] / 2 + 50)), rtol=1e-5)
     assert lift.of({"device": "fridge", "mood": "good"}, items) is None
+
+
+def test_trending_counts_as_a_decay_does_and_one_late_click_is_not_everything():
+    world = worlds.cycle()
+    half_life_days, late_s = 2.0, float(world.time_s.max()) + 3600.0
+    counts = Trending(half_life_days, world)
+    counts.add(FIRST + 3, late_s)
+    weight = np.exp2((world.time_s - late_s) / (half_life_days * 86_400))
+    expected = np.bincount(world.item_ix, weights=weight, minlength=14)
+    expected[FIRST + 3] += 1
+    np.testing.assert_allclose(counts.shares(14), expected / expected.sum())
+    slow = Trending(36_500.0, world)
+    drawn = Trending(half_life_days, world, prior=slow)
+    for one in (slow, drawn):
+        one.add(FIRST + 3, late_s + 10 * 365 * 86_400.0)
+    assert drawn.shares(14).max() < 0.15  # about 1 in 12, and one click beside a hundred
+    assert drawn.shares(14).sum() == pytest.approx(1.0)

@@ -14,19 +14,30 @@ from desirepath.schema import FIRST
 from desirepath.sequences import Sequences
 
 DAY_S = 86_400.0
-LARGEST = 2.0**40
+MOST_HALF_LIVES = 40.0
+PRIOR_EVENTS = 100.0
 
 
 class Trending:
-    """Exponentially decayed counts of items."""
+    """Exponentially decayed counts of items, as of the latest event."""
 
-    def __init__(self, half_life_days: float = 7.0, base: Sequences | None = None) -> None:
-        """Begin with the events of the packed log, whose item indexes are those of the catalogue."""
+    def __init__(
+        self, half_life_days: float = 7.0, base: Sequences | None = None, prior: Trending | None = None
+    ) -> None:
+        """Begin with the events of the packed log, whose item indexes are those of the catalogue.
+
+        Args:
+            half_life_days: an event counts half after so long.
+            base: the packed log.
+            prior: slower counts that stand for `PRIOR_EVENTS` events, so that the first click after a quiet
+                year is not all that there is.
+        """
         self.half_life_s = half_life_days * DAY_S
-        self._moment_s = 0.0
+        self._prior = prior
+        self._moment_s = self._latest_s = 0.0
         self._weight = np.zeros(1024)
         if base is not None and base.n_events:
-            self._moment_s = float(np.max(base.time_s))
+            self._moment_s = self._latest_s = float(np.max(base.time_s))
             weight = np.exp2((base.time_s - self._moment_s) / self.half_life_s)
             found = np.bincount(base.item_ix, weights=weight)
             self._weight = np.concatenate([found, np.zeros(len(found))])
@@ -35,8 +46,9 @@ class Trending:
         """Count one event."""
         if self._moment_s == 0.0:
             self._moment_s = time_s
+        self._latest_s = max(self._latest_s, time_s)
         grown = (time_s - self._moment_s) / self.half_life_s
-        if grown > 40.0:
+        if grown > MOST_HALF_LIVES:
             self._weight *= np.exp2(-grown)
             self._moment_s, grown = time_s, 0.0
         if item_ix >= len(self._weight):
@@ -59,5 +71,8 @@ class Trending:
         known = self._weight[:n]
         weight[: len(known)] = known
         weight[:FIRST] = 0.0
+        if self._prior is not None:
+            weight *= np.exp2((self._moment_s - self._latest_s) / self.half_life_s)
+            weight += PRIOR_EVENTS * self._prior.shares(n)
         total = weight.sum()
         return weight / total if total > 0 else weight
