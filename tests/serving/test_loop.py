@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: an event in, kept, and the next answer knows it; over HTTP, on a ring where the truth is known."""
+"""The loop over HTTP, on a ring where the truth is known: an event in, kept, and the next answer knows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from desirepath.errors import ConfigError
 from desirepath.live.answer import Ask
 from desirepath.live.context import ContextLift
 from desirepath.live.trending import Trending
-from desirepath.models.markov import Markov
 from desirepath.models.popularity import Popularity
 from desirepath.recommend.versions import Version
 from desirepath.schema import FIRST
@@ -120,8 +119,8 @@ def test_an_item_is_shown_hidden_and_gone_at_once(shop):
     assert client.post("/v1/recommend", json={"user_id": "u1", "filter": "price < 5"}).json()["items"] == []
 
 
-def test_a_user_is_erased_and_stays_so(shop, tmp_path):
-    client, project = shop
+def test_a_user_is_erased_and_stays_so(shop):
+    client, _ = shop
     assert client.get("/v1/users/u3").json()["n_events"] == 15
     client.post("/v1/events", json={"user_id": "u3", "item_id": "1"})
     assert client.delete("/v1/users/u3").json()["events"] == 1
