@@ -53,7 +53,7 @@ LISTS = st.lists(
 
 
 @given(lists=LISTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_codes_are_the_values(lists):
     table = pl.DataFrame({"categories": pl.Series(lists, dtype=pl.List(pl.String))})
     found = ItemAttributes(table)
@@ -137,6 +137,76 @@ def test_nothing_known_is_a_catalogue_too():
 def test_mistakes(make, kind, said):
     with pytest.raises(kind, match=said):
         make()
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(2, 9),
+        st.sampled_from([None, 1.0, 5.0, 9.0]),
+        st.sampled_from([None, [], ["a"], ["b", "a"]]),
+        st.sampled_from(["u", "v"]),
+    ),
+    max_size=4,
+    unique_by=lambda change: change[0],
+)
+
+
+@given(first=CHANGES, second=CHANGES)
+@settings(max_examples=20, deadline=None)
+def test_a_changed_catalogue_answers_like_a_new_one(first, second):
+    """Kept answers after two changes equal those of attributes made of the last table at once."""
+    frame = {
+        "item_id": [None, None, *"pqrst"],
+        "price": [None, None, 1.0, 2.0, None, 6.0, 9.0],
+        "categories": [None, None, ["a"], None, ["b"], [], ["a", "b"]],
+        "author": [None, None, *"uvuvu"],
+        "created_at": [None, None, *[datetime(2026, 1, d, tzinfo=UTC) for d in range(1, 6)]],
+    }
+    schema = {"price": pl.Float64, "categories": pl.List(pl.String)}
+    found = ItemAttributes(pl.DataFrame(frame, schema_overrides=schema))
+    rows = list(zip(*frame.values(), strict=True))
+
+    def ask(of: ItemAttributes) -> list[list[object]]:
+        answers = [of.mask("price < 6 or 'b' in categories"), of.with_any("categories", ("a",))]
+        answers += [of.without_any("categories", ("a", "zz")), of.created_s(), of.find(("p", "z"))]
+        codes = of.codes("author")
+        return [a.tolist() for a in (*answers, codes.code, codes.offsets)] + [codes.values.to_list()]
+
+    ask(found)
+    for n, changes in enumerate((first, second), start=1):
+        ix, new = [], []
+        for at, price, categories, author in sorted(changes):
+            at = min(at, len(rows) + sum(i >= len(rows) for i in ix))
+            if at in ix:
+                continue
+            ix.append(at)
+            moment = datetime(2026, 2, n, tzinfo=UTC)
+            new.append((rows[at][0] if at < len(rows) else "z" * n, price, categories, author, moment))
+        table = pl.DataFrame(new, schema=found.table.schema, orient="row")
+        found = found.replaced(np.array(ix, dtype=np.int64), table)
+        for at, row in zip(ix, new, strict=True):
+            rows[at : at + 1] = [row]
+        assert found.version == n
+        fresh = ItemAttributes(pl.DataFrame(rows, schema=found.table.schema, orient="row"))
+        assert fresh.table.equals(found.table)
+        assert str(ask(found)) == str(ask(fresh))
+
+
+def test_new_columns_and_hidden_items():
+    found = ItemAttributes(pl.DataFrame({"price": [None, None, 1.0, 2.0]}))
+    found.mask("price > 1")
+    rows = pl.DataFrame({"brand": ["x", "y"], "price": [7.0, None]})
+    after = found.replaced(np.array([4, 2]), rows, hidden=np.array([0, 0, 0, 1, 0], dtype=bool))
+    assert after.table["brand"].to_list() == [None, None, "y", None, "x"]
+    assert after.mask("price > 1").tolist() == [False, False, False, True, True]
+    assert after.hidden.tolist() == [True, True, False, True, False]
+    back = after.replaced(np.zeros(0, np.int64), rows.clear(), hidden=np.zeros(5, dtype=bool))
+    assert back.table is after.table
+    assert back.mask("price > 1") is not None
+    assert back.hidden.tolist() == [True, True, False, False, False]
+    for wrong in ([1, 2], [2, 5], [2, 2], [2]):
+        with pytest.raises(ShapeError):
+            found.replaced(np.array(wrong), rows)
 
 
 @pytest.mark.data

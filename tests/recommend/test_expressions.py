@@ -244,6 +244,13 @@ def test_storage_does_not_matter():
         assert rows(text, table) == [True, None], text
 
 
+def test_a_column_without_any_value_is_missing():
+    table = pl.DataFrame({"brand": [None, None]})
+    for text in ("brand == 'x'", "brand in (1, 2)", "'x' in brand", "not brand < 3", "brand"):
+        assert rows(text, table) == [None, None], text
+    assert rows("brand is missing", table) == [True, True]
+
+
 def test_names_are_told_in_order():
     assert parse("b < 1 and (a in ('x') or not b == 2) and 'z' in c").columns() == ("b", "a", "c")
 

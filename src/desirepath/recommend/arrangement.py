@@ -89,8 +89,12 @@ def _picker(
     labels = attributes.codes(CATEGORIES) if CATEGORIES in attributes.table.columns else None
     features_ND = features(pool.item_ix[everyone], item_vectors, labels)
     scaled = np.zeros(len(everyone))
-    for tier in np.unique(pool.tier[rows]):
-        own = np.flatnonzero(pool.tier[rows] == tier)
+    tiers = pool.tier[rows]
+    # In order of the sources, so that each has its own stretch.
+    for tier in range(int(tiers[0]), int(tiers[-1]) + 1):
+        own = np.flatnonzero(tiers == tier)
+        if not len(own):
+            continue
         values = pool.value[rows[own]]
         spread = values.max() - values.min()
         scaled[own] = (values - values.min()) / spread if spread > 0 else 1.0

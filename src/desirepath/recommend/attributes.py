@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -29,6 +30,8 @@ MAX_KEPT_BYTES = 256 * 2**20
 """Arrays kept for later calls; the ones longest unused go first."""
 
 T = TypeVar("T")
+Key = tuple[str, str] | tuple[str, str, tuple[str, ...]]
+"""What is kept, the column or expression it is made of, and values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,7 @@ class ItemAttributes:
         self.any_hidden = bool(self.hidden[FIRST:].any())
         self.visible = ~self.hidden
         self.visible.flags.writeable = False
-        self._kept: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[int, Any]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
@@ -144,7 +147,7 @@ class ItemAttributes:
         """V, the number of item indexes, the two reserved ones included."""
         return self.table.height
 
-    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+    def keep(self, key: Key, make: Callable[[], T]) -> T:
         """What `make` gives, from an earlier call with the same key where it is still kept.
 
         Several threads may ask at once; two may then make the same thing, and one of them is kept.
@@ -179,11 +182,9 @@ class ItemAttributes:
         return self.keep(("mask", expression), lambda: self._evaluate(expression))
 
     def _evaluate(self, expression: str) -> NDArray[np.bool_]:
-        condition = parse(expression).compile(self.table.schema)
-        # Without the reserved rows, so that `brand is missing` does not pass them.
-        passed = self.table.lazy().slice(FIRST).select(condition.fill_null(False).alias("passed")).collect()
         mask = np.zeros(len(self), dtype=np.bool_)
-        mask[FIRST:] = passed.get_column("passed").to_numpy()
+        # Without the reserved rows, so that `brand is missing` does not pass them.
+        mask[FIRST:] = _passing(self.table.lazy().slice(FIRST), expression)
         mask.flags.writeable = False
         return mask
 
@@ -198,6 +199,7 @@ class ItemAttributes:
     def _encode(self, column: str) -> Codes:
         self.require(column)
         series = self.table.get_column(column)
+        series = series.cast(pl.String) if series.dtype == pl.Null else series
         kind = kind_of(series.dtype)
         if kind == "nothing":
             raise ConfigError(
@@ -233,9 +235,20 @@ class ItemAttributes:
         bearing.flags.writeable = False
         return bearing
 
+    def without_any(self, column: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        """(V,) items whose column is known and bears none of the values; read-only, and kept."""
+        return self.keep(("without", column, tuple(values)), lambda: self._lacking(column, values))
+
+    def _lacking(self, column: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        bearing = self._bearing(column, values)
+        lacking: NDArray[np.bool_] = ~bearing & self.table.get_column(column).is_not_null().to_numpy()
+        lacking[:FIRST] = False
+        lacking.flags.writeable = False
+        return lacking
+
     def created_s(self) -> NDArray[np.float64]:
         """(V,) when each item was made, in seconds since 1970; NaN where that is not known."""
-        return self.keep("created_s", self._created)
+        return self.keep(("created", CREATED), self._created)
 
     def _created(self) -> NDArray[np.float64]:
         if CREATED not in self.table.columns:
@@ -248,7 +261,7 @@ class ItemAttributes:
 
         Cost: one pass over the ids the first time. Whoever has a dictionary of ids had better use it.
         """
-        return self.keep(("find", item_ids), lambda: self._find(item_ids))
+        return self.keep(("find", ITEM, item_ids), lambda: self._find(item_ids))
 
     def _find(self, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
         if ITEM not in self.table.columns:
@@ -263,10 +276,88 @@ class ItemAttributes:
         index = dict(found.select(ITEM, "ix").iter_rows())
         return np.array([index.get(name, -1) for name in item_ids], dtype=np.int64)
 
+    def replaced(
+        self, item_ix: NDArray[np.integer], rows: pl.DataFrame, *, hidden: NDArray[np.bool_] | None = None
+    ) -> ItemAttributes:
+        """The next version, in which some rows are others and further rows may follow the last.
+
+        What was kept is brought up to date here rather than by the next request: masks at the changed rows
+        alone, the rest only where a column that it reads has changed.
+
+        Args:
+            item_ix: (n,) distinct indexes of the rows; those from `len(self)` on must continue without a gap.
+            rows: n rows. Columns that they lack become null; ones that are new are null elsewhere.
+            hidden: (V,) of the new version; as before, and shown for further rows, when None.
+
+        Raises:
+            ShapeError: the indexes and the rows do not fit.
+
+        Cost: a copy of the table, about half a second for a million rows of six columns; next to nothing
+        where only `hidden` changes.
+        """
+        size = int(max(len(self), item_ix.max(initial=-1) + 1))
+        further = np.sort(item_ix[item_ix >= len(self)])
+        if len(item_ix) != rows.height or len(np.unique(item_ix)) != len(item_ix):
+            raise ShapeError(
+                f"item_ix must be {rows.height} distinct indexes, one a row; got {len(item_ix)}."
+            )
+        is_reserved = len(item_ix) > 0 and item_ix.min() < FIRST
+        if is_reserved or not np.array_equal(further, np.arange(len(self), size)):
+            raise ShapeError(f"Rows must be from {FIRST} on, and follow {len(self) - 1} without a gap.")
+        table = self.table
+        if len(item_ix):
+            order = np.arange(size)
+            order[item_ix] = len(self) + np.arange(len(item_ix))
+            table = pl.concat([table, _plain(rows)], how="diagonal_relaxed")[order]
+        if hidden is None:
+            hidden = np.concatenate([self.hidden, np.zeros(size - len(self), dtype=np.bool_)])
+        found = ItemAttributes(table, hidden=hidden, version=self.version + 1)
+        if found.table.schema == self.table.schema:
+            found._take_over(self, item_ix)
+        return found
+
+    def _take_over(self, before: ItemAttributes, item_ix: NDArray[np.integer]) -> None:
+        """Keep what `before` kept, brought up to date with the rows that differ."""
+        rows = self.table[item_ix]
+        grown = len(self) > len(before)
+        old = before.table[item_ix[item_ix < len(before)]]
+        same = {
+            name
+            for name in self.table.columns
+            if not grown and old.get_column(name).equals(rows.get_column(name), null_equal=True)
+        }
+        with before._lock:
+            kept = list(before._kept.items())
+        for key, (_, made) in kept:
+            what, column, *rest = key
+            if what == "mask":
+                mask = np.zeros(len(self), dtype=np.bool_)
+                mask[: len(before)] = made
+                mask[item_ix] = _passing(rows.lazy(), column)
+                mask.flags.writeable = False
+                self.keep(key, partial(_same, mask))
+            elif column in same:
+                self.keep(key, partial(_same, made))
+            else:
+                remake: dict[str, Callable[..., object]] = {
+                    "codes": self.codes,
+                    "with": self.with_any,
+                    "without": self.without_any,
+                }
+                if what in remake:
+                    remake[what](column, *rest)
+
     def require(self, column: str) -> None:
         """Raise ConfigError unless there is such a column."""
         if column not in self.table.columns:
             raise ConfigError(f"Items have no column '{column}'. {nearest(column, self.table.columns)}")
+
+
+def _passing(table: pl.LazyFrame, expression: str) -> NDArray[np.bool_]:
+    """(rows,) whether each row is known to satisfy the expression."""
+    condition = parse(expression).compile(table.collect_schema())
+    passed = table.select(condition.fill_null(False).alias("passed")).collect().get_column("passed")
+    return passed.to_numpy()
 
 
 def _plain(table: pl.DataFrame) -> pl.DataFrame:
@@ -291,6 +382,10 @@ def _plain(table: pl.DataFrame) -> pl.DataFrame:
         elif kind_of(kind) != "list of text":
             raise DataError(f"'{CATEGORIES}' must hold lists of text; it holds {kind}. Split it before.")
     return table
+
+
+def _same(made: T) -> T:
+    return made
 
 
 def _size(made: object) -> int:

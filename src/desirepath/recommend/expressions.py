@@ -349,6 +349,9 @@ class _Compiler:
 
     def condition(self, condition: Condition) -> pl.Expr:
         parts = [self.condition(part) for part in condition.parts]
+        blank = [o.name for o in condition.operands if isinstance(o, Column) and self.is_blank(o)]
+        if blank and condition.form != "missing":
+            return pl.col([blank[0]]).cast(pl.Boolean)
         match condition.form:
             # Both keep Kleene's logic of three values: false settles `and`, true settles `or`.
             case "all_of":
@@ -371,6 +374,10 @@ class _Compiler:
         if self.kind(operand) != "truth":
             self.wrong(f"{self.told(operand)}; to be a condition by itself it must be true or false", operand)
         return self.column(operand)
+
+    def is_blank(self, column: Column) -> bool:
+        """Whether nothing at all is known of a column, not even its type."""
+        return self.schema.get(column.name) == pl.Null
 
     def kind(self, operand: Operand) -> str:
         if isinstance(operand, Column):

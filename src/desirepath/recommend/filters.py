@@ -39,8 +39,19 @@ class Rule:
         if self.passing is not None:
             return self.passing[item_ix]
         if self.without is not None:
-            return np.isin(item_ix, self.without, invert=True)
-        return np.isin(item_ix, self.only if self.only is not None else [])
+            return ~_among(item_ix, self.without)
+        return _among(item_ix, self.only if self.only is not None else item_ix[:0])
+
+
+def _among(item_ix: NDArray[np.int64], listed: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """(N,) whether each item is listed: `numpy.isin` without what it does for arrays of other kinds."""
+    if not len(listed):
+        return np.zeros(len(item_ix), dtype=np.bool_)
+    known = np.sort(listed)
+    at = np.searchsorted(known, item_ix)
+    at[at == len(known)] = 0
+    found: NDArray[np.bool_] = known[at] == item_ix
+    return found
 
 
 def rules(attributes: ItemAttributes, terms: Terms) -> list[Rule]:
@@ -70,7 +81,9 @@ def rules(attributes: ItemAttributes, terms: Terms) -> list[Rule]:
     for category in request.categories:
         found.append(Rule("category", passing=attributes.with_any(CATEGORIES, (category,))))
     if request.blocked_categories:
-        found.append(Rule("blocked category", passing=_unblocked(attributes, request.blocked_categories)))
+        # A block must hold for items whose categories are not known, too.
+        unblocked = attributes.without_any(CATEGORIES, request.blocked_categories)
+        found.append(Rule("blocked category", passing=unblocked))
     if request.allowed_ix is not None:
         found.append(Rule("allow-list", only=_within(request.allowed_ix, attributes, "allowed_ix")))
     if len(request.blocked_ix):
@@ -78,14 +91,6 @@ def rules(attributes: ItemAttributes, terms: Terms) -> list[Rule]:
     if terms.exclude_seen and len(request.seen_ix):
         found.append(Rule("seen", without=_within(request.seen_ix, attributes, "seen_ix")))
     return found
-
-
-def _unblocked(attributes: ItemAttributes, categories: tuple[str, ...]) -> NDArray[np.bool_]:
-    """(V,) items of known categories, none of them blocked; a block must hold for what is not known too."""
-    bearing = attributes.with_any(CATEGORIES, categories)
-    return attributes.keep(
-        ("unblocked", categories), lambda: attributes.mask(f"{CATEGORIES} is not missing") & ~bearing
-    )
 
 
 def _within(item_ix: NDArray[np.integer], attributes: ItemAttributes, name: str) -> NDArray[np.integer]:

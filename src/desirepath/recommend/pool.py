@@ -43,13 +43,14 @@ class Pool:
             )
         score = np.concatenate([np.zeros(0), *(part.score for part in taken)])
         probability = np.concatenate([np.zeros(0), *(_probability(part) for part in taken)])
-        first = np.unique(item_ix, return_index=True)[1]
-        first = np.sort(first[item_ix[first] >= FIRST])
+        first = _distinct(item_ix)
         half_life_days = terms.scenario.freshness_half_life_days
         self.moved = shifts(item_ix, attributes, terms.boosts, half_life_days, terms.now_s)
         value = self._value(terms, item_ix)
-        pinned_ix, forced = self._pinned(attributes, terms, item_ix)
-        absent = pinned_ix[~np.isin(pinned_ix, item_ix[first])]
+        pinned_ix, forced = self._pinned(attributes, terms)
+        absent = pinned_ix
+        if len(pinned_ix):
+            absent = pinned_ix[~np.isin(pinned_ix, item_ix[first])]
         self.source = np.concatenate([first, np.full(len(absent), -1)])
         """(N,) row of each candidate among all that was offered; -1 for pinned items that nobody offered."""
         blank = np.full(len(absent), np.nan)
@@ -78,9 +79,7 @@ class Pool:
             start += len(part.item_ix)
         return np.concatenate(values)
 
-    def _pinned(
-        self, attributes: ItemAttributes, terms: Terms, item_ix: Ints
-    ) -> tuple[Ints, NDArray[np.bool_]]:
+    def _pinned(self, attributes: ItemAttributes, terms: Terms) -> tuple[Ints, NDArray[np.bool_]]:
         """Indexes of the pinned items that are known, and which of them are forced."""
         self.places = []
         if not terms.pins:
@@ -122,6 +121,15 @@ class Pool:
         by_worth = np.lexsort((-self.value[rows_passing], self.tier[rows_passing]))
         self.order: Ints = rows_passing[by_worth]
         """Rows that may fill the places without a pin, best first."""
+
+
+def _distinct(item_ix: Ints) -> Ints:
+    """Rows of real items, each where it comes first."""
+    order = item_ix.argsort(kind="stable")
+    ordered = item_ix[order]
+    is_first = np.ones(len(item_ix), dtype=np.bool_)
+    is_first[order[1:]] = ordered[1:] != ordered[:-1]
+    return np.flatnonzero(is_first & (item_ix >= FIRST))
 
 
 def _probability(part: Candidates) -> Floats:
