@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from desirepath.recommend.attributes import CATEGORIES, CREATED, ItemAttributes
+from desirepath.recommend.attributes import CATEGORIES, CREATED, TITLE, ItemAttributes
 from desirepath.schema import FIRST, ITEM, UNKNOWN
 from desirepath.sequences import Vocabulary
 
@@ -39,6 +39,10 @@ class Catalogue:
         self.version = 0
         self._lock = threading.Lock()
         self._table = table
+        self._titles: dict[str, str] = {}
+        if table is not None and TITLE in table.columns:
+            known = table.select(pl.col(ITEM).cast(pl.String), pl.col(TITLE).cast(pl.String)).drop_nulls()
+            self._titles = dict(known.iter_rows())
         self._view: ItemAttributes | None = None
         self._is_laying_out = False
         self._kinds: dict[str, pl.DataType] = {}
@@ -86,6 +90,10 @@ class Catalogue:
         with self._lock:
             self._attributes[ix] = dict(attributes)
             self._hidden[ix] = is_hidden
+            if (title := attributes.get(TITLE)) is None:
+                self._titles.pop(item_id, None)
+            else:
+                self._titles[item_id] = str(title)
             self.version += 1
 
     @property
@@ -135,8 +143,7 @@ class Catalogue:
 
     def title(self, item_id: str) -> str | None:
         """The title of an item, where it has one."""
-        title = self.attributes(item_id).get("title")
-        return None if title is None else str(title)
+        return self._titles.get(item_id)
 
     def policy_view(self) -> ItemAttributes:
         """The items as policy sees them; of a large catalogue, as they were when it was last laid out.
