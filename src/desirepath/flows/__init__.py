@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from desirepath.flows.people import profile, segments
     from desirepath.flows.pipeline import run
     from desirepath.flows.recommendation import recommend
-    from desirepath.flows.serving import ServeConfig, serve
+    from desirepath.flows.serving import ServeConfig, serve, serve_configs
 
 _PLACES = {
     "ServeConfig": "serving",
@@ -39,6 +39,7 @@ _PLACES = {
     "run": "pipeline",
     "segments": "people",
     "serve": "serving",
+    "serve_configs": "serving",
     "train": "learning",
 }
 
@@ -70,6 +71,7 @@ __all__ = [
     "run",
     "segments",
     "serve",
+    "serve_configs",
     "silent",
     "train",
 ]

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from desirepath import config as configuration
 from desirepath.errors import ConfigError
 from desirepath.flows.console import show_console
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table
 from desirepath.flows.people import users_table
+from desirepath.serving.keys import KeyRing
+from desirepath.serving.options import LOCAL_NAMES, GuardConfig, LimitsConfig, ServeConfig
 from desirepath.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,54 +24,77 @@ if TYPE_CHECKING:
     from desirepath.live.project import Project
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeConfig:
-    """Where and how a workspace is served."""
-
-    host: str = "127.0.0.1"
-    """Address to bind; another than this machine's own needs a key."""
-    port: int = 8088
-    """TCP port, 0 for any free one."""
-    database: str = ""
-    """URL of the live store; empty: SQLite in the workspace."""
-    threads: int = 1
-    """Threads that one product of a model takes; more are quicker alone and slower under load."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port must be from 0 to 65535; got {self.port}.")
-        if self.threads < 1:
-            raise ConfigError(f"threads must be at least 1; got {self.threads}.")
+def serve_configs(folder: Path, **changes: Any) -> tuple[ServeConfig, LimitsConfig]:
+    """[serve] and [limits] of the workspace's TOML and environment; `changes` win in [serve]."""
+    sections: dict[str, type] = {"serve": ServeConfig, "limits": LimitsConfig}
+    sources = [
+        {name: values[name] for name in sections if name in values}
+        for values in (configuration.from_toml(folder / "desirepath.toml"), configuration.from_environment())
+    ]
+    resolved = configuration.resolve(sections, *sources, {"serve": changes})
+    return resolved["serve"], resolved["limits"]
 
 
 def open_projects(folders: Sequence[Path], config: ServeConfig) -> dict[str, Project]:
-    """The projects that lie in `folders`; the first is also called "default"."""
+    """The projects that lie in `folders`, by the folder's name; the first is called "default".
+
+    Raises:
+        ConfigError: two of them would have one name, or one database.
+    """
     from desirepath.live.project import open_project
 
+    names = ["default", *(folder.resolve().name for folder in folders[1:])]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"Each project needs a name of its own; two are called '{twice[0]}'. Rename a folder."
+        )
+    if config.database and len(folders) > 1 and "{project}" not in config.database:
+        raise ConfigError(
+            "Several projects need a database each. Write {project} where its name belongs in the URL, "
+            "such as postgresql://host/{project}."
+        )
     projects: dict[str, Project] = {}
-    for folder in folders:
+    for name, folder in zip(names, folders, strict=True):
         workspace = Workspace.open(folder)
-        name = "default" if not projects else folder.name
         projects[name] = open_project(
             workspace,
             open_sequences(workspace),
             name=name,
             table=items_table(workspace),
             user_table=users_table(workspace),
-            url=config.database or None,
+            url=config.database.replace("{project}", name) or None,
         )
     return projects
 
 
-def application(folders: Sequence[Path], config: ServeConfig) -> FastAPI:
-    """The application that serves these workspaces."""
+def application(folders: Sequence[Path], config: ServeConfig, limits: LimitsConfig | None = None) -> FastAPI:
+    """The application that serves these workspaces.
+
+    Raises:
+        ConfigError: it would be open to other machines, and no workspace has a key.
+    """
     from desirepath.serving.app import make_app
 
+    is_local = config.is_local
+    if not (is_local or any(KeyRing(folder).is_closed for folder in folders)):
+        raise ConfigError(
+            f"Without a key only this machine may ask; {config.host} would let in others. Make a key first: "
+            f"`desirepath keys create {folders[0]} --scope admin`."
+        )
+    if "*" in config.cors_origins and not any(KeyRing(folder).is_closed for folder in folders):
+        raise ConfigError("cors_origins = ['*'] needs a key: without one, any page could read everything.")
     _limit_threads(config.threads)
     projects = open_projects(folders, config)
     for project in projects.values():
         _look_after(project)
-    app = make_app(projects)
+    guards = GuardConfig(
+        limits=limits or LimitsConfig(),
+        hosts=LOCAL_NAMES | {config.host} if is_local else frozenset(),
+        cors_origins=config.cors_origins,
+        writes_log=config.log != "none",
+    )
+    app = make_app(projects, guards)
     show_console(app, projects)
     return app
 
@@ -94,13 +120,31 @@ def _look_after(project: Project) -> None:
     project.begin_rollout(rollout)
 
 
-def serve(folders: Sequence[Path], config: ServeConfig) -> None:
-    """Serve until a signal says stop; what was begun is finished first."""
-    import uvicorn
+def serve(
+    folders: Sequence[Path],
+    config: ServeConfig,
+    limits: LimitsConfig | None = None,
+    *,
+    announce: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until a signal says stop; what was begun is finished first.
 
-    app = application(folders, config)
-    options: dict[str, Any] = {"host": config.host, "port": config.port, "timeout_graceful_shutdown": 30}
-    uvicorn.run(app, log_config=None, access_log=False, **options)
+    Args:
+        folders: the workspaces.
+        config: where and how.
+        limits: what requests may take.
+        announce: is given the address once requests are answered there.
+
+    Raises:
+        ConfigError: the address is taken, or open to other machines without a key.
+    """
+    from desirepath.serving.logs import configure_logs
+    from desirepath.serving.running import run
+
+    limits = limits or LimitsConfig()
+    as_json = config.log == "json" or (config.log == "auto" and not sys.stderr.isatty())
+    configure_logs(sys.stderr, as_json=as_json)
+    run(application(folders, config, limits), config, limits, announce)
 
 
 def _limit_threads(n: int) -> None:

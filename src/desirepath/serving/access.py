@@ -64,7 +64,7 @@ class Caller:
 
 
 class Doors:
-    """The projects of a process and the keys that open each."""
+    """The projects of a process, the keys that open each, and how much each caller may ask."""
 
     def __init__(self, projects: Mapping[str, Project], config: GuardConfig) -> None:
         """Read the keys of every project.
@@ -73,6 +73,7 @@ class Doors:
             projects: by name; the first is the one meant where none is named.
             config: which hosts and origins may ask.
         """
+        self.rates = Rates(config.limits)
         self._hosts, self._origins = config.hosts, frozenset(config.cors_origins)
         self._rings = {name: KeyRing(project.workspace.folder) for name, project in projects.items()}
         self._first = next(iter(projects), "default")
@@ -114,7 +115,7 @@ class Doors:
                 "A server without keys answers only to this machine's own name. Make a key with "
                 "`desirepath keys create`, and send it.",
             )
-        is_ours = _is_same_origin(headers) or headers["origin"] in self._origins or "*" in self._origins
+        is_ours = is_same_origin(headers) or headers["origin"] in self._origins or "*" in self._origins
         if method not in SAFE and not is_ours:
             raise ProblemError(403, "Another site's page may not change anything here.")
 
@@ -136,7 +137,7 @@ class Doors:
         for name, ring in self._rings.items():
             key = self._of_session(ring, cookie) if named in (None, name) else None
             if key is not None:
-                if method not in SAFE and not _is_same_origin(headers, strictly=True):
+                if method not in SAFE and not is_same_origin(headers, strictly=True):
                     raise ProblemError(403, "Another site's page may not change anything here.")
                 return name, key
         raise _unauthorized("The session is over. Log in again, or send a key.")
@@ -151,6 +152,14 @@ class Doors:
         if key.scope != "admin":
             raise ProblemError(403, f"The console needs an admin key; this one is for '{key.scope}'.")
         return name, _serializer(self._rings[name]).dumps(key.id)
+
+    def note_refused(self, address: str) -> None:
+        """Count a login without a valid key.
+
+        Raises:
+            ProblemError: 429 where there were too many.
+        """
+        self.rates.take_refused(address)
 
     def _of_session(self, ring: KeyRing, cookie: str) -> Key | None:
         if not ring.signing:
@@ -198,8 +207,12 @@ def _host_of(url: str) -> str:
         return ""
 
 
-def _is_same_origin(headers: Headers, *, strictly: bool = False) -> bool:
-    """Whether a request that changes something comes from our own pages, or from no page at all."""
+def is_same_origin(headers: Headers, *, strictly: bool = False) -> bool:
+    """Whether a request that changes something comes from our own pages, or from no page at all.
+
+    Strictly, for what a browser does by itself such as sending cookies: what names no origin must not say
+    that it comes from another site either.
+    """
     origin = headers.get("origin")
     if origin is None:
         return not strictly or headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
@@ -209,9 +222,9 @@ def _is_same_origin(headers: Headers, *, strictly: bool = False) -> bool:
 class Gate:
     """ASGI middleware that lets in whoever may come in, and remembers who it is in `scope["caller"]`."""
 
-    def __init__(self, app: ASGIApp, doors: Doors, rates: Rates) -> None:
-        """Stand before `app`, with the keys, and how much each caller may ask."""
-        self.app, self.doors, self.rates = app, doors, rates
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        """Stand before `app`, with the keys to it."""
+        self.app, self.doors, self.rates = app, doors, doors.rates
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""

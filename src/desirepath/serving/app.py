@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from desirepath.live.project import Project
-from desirepath.serving import events, feedback, health, insight, items, recommend, upkeep, users
+from desirepath.serving import events, feedback, health, insight, items, login, recommend, upkeep, users
 from desirepath.serving.guard import guard
 from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
@@ -42,6 +42,7 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
     for room in (events, feedback, recommend, insight, items, users, upkeep):
         app.include_router(room.router, prefix="/v1")
     app.include_router(health.router)
+    app.include_router(login.router)
     _name_shapes(app)
 
     guard(app, projects, config)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from desirepath.live.project import Project
 from desirepath.live.store import Row, now_us
 from desirepath.serving.access import Writer
-from desirepath.serving.body import read_body
+from desirepath.serving.body import loads, read_body
 from desirepath.serving.measures import measures_of
 from desirepath.serving.problems import FieldError, ProblemError, field_errors
 from desirepath.serving.shapes import EventIn, EventsOut
@@ -120,22 +120,15 @@ def _rows_of(body: bytes, content_type: str) -> Sequence[Any]:
     """The events of a body, not yet validated."""
     if content_type.partition(";")[0].strip().lower() == "application/x-ndjson":
         lines = [line for line in body.splitlines() if line.strip()]
-        given: Any = [_loaded(line, f"line {n}") for n, line in enumerate(lines, start=1)]
+        given: Any = [loads(line, f"line {n}") for n, line in enumerate(lines, start=1)]
     else:
-        given = _loaded(body, "the body")
+        given = loads(body)
     given = given if isinstance(given, list) else [given]
     if not 1 <= len(given) <= MOST_EVENTS:
         raise ProblemError(
             422, f"A request must hold 1 to {MOST_EVENTS} events; got {len(given)}. Send parts."
         )
     return list(given)
-
-
-def _loaded(text: bytes, what: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ProblemError(400, f"{what.capitalize()} must be JSON: {error}.") from None
 
 
 def _row(event: EventIn, key: str | None, index: int) -> Row:

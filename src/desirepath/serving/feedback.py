@@ -12,11 +12,12 @@ from fastapi import APIRouter, Header
 from desirepath.live.actions import IMPRESSION, SATISFACTION
 from desirepath.live.store import Row, now_us
 from desirepath.serving.access import Writer
+from desirepath.serving.body import StrictRoute
 from desirepath.serving.events import subject
 from desirepath.serving.problems import FieldError, ProblemError
 from desirepath.serving.shapes import EventsOut, FeedbackIn
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=StrictRoute)
 WHOLE_LIST = "(list)"
 """Stands for the item in a rating of a whole list."""
 

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from desirepath.live.project import Project
 from desirepath.serving.access import Doors, Gate
 from desirepath.serving.health import Readiness
-from desirepath.serving.limits import Limits, Rates
+from desirepath.serving.limits import Limits
 from desirepath.serving.logs import Journal
 from desirepath.serving.measures import Measures
 from desirepath.serving.options import GuardConfig
@@ -26,10 +26,11 @@ CORS_REPLY = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID")
 
 def guard(app: FastAPI, projects: Mapping[str, Project], config: GuardConfig) -> None:
     """Put the guards before `app`; the one that is added last is met first."""
+    app.state.limits = config.limits
     app.state.doors = Doors(projects, config)
     app.state.measures = Measures(projects)
     app.state.readiness = Readiness(list(projects.values()))
-    app.add_middleware(Gate, doors=app.state.doors, rates=Rates(config.limits))
+    app.add_middleware(Gate, doors=app.state.doors)
     app.add_middleware(Limits, config=config.limits)
     if config.cors_origins:
         app.add_middleware(

@@ -3,9 +3,52 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from desirepath.errors import ConfigError
+
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+"""What this machine calls itself, in a URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """Where and how a workspace is served."""
+
+    host: str = "127.0.0.1"
+    """Address to bind; another than this machine's own needs a key."""
+    port: int = 8088
+    """TCP port, 0 for any free one."""
+    database: str = ""
+    """URL of the live store, with {project} where several have one each; empty: SQLite in the workspace."""
+    threads: int = 1
+    """Threads that one product of a model takes; more are quicker alone and slower under load."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of other sites whose pages may ask, such as https://shop.example; none at first."""
+    log: Literal["auto", "json", "text", "none"] = "auto"
+    """How requests are logged on standard error; "auto": as text on a terminal, else as JSON."""
+    grace_s: int = 30
+    """Seconds that requests under way get to end once the server was told to stop."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"port must be from 0 to 65535; got {self.port}.")
+        if self.threads < 1:
+            raise ConfigError(f"threads must be at least 1; got {self.threads}.")
+        if self.grace_s < 1:
+            raise ConfigError(f"grace_s must be at least 1; got {self.grace_s}.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,11 @@ from fastapi import Path as InPath
 from desirepath.live.answer import Ask, Reply
 from desirepath.live.project import Project
 from desirepath.serving.access import Reader
+from desirepath.serving.body import StrictRoute
 from desirepath.serving.events import subject
 from desirepath.serving.shapes import PLAIN, ListOut, RecommendIn
 
-router = APIRouter(tags=["recommendations"])
+router = APIRouter(tags=["recommendations"], route_class=StrictRoute)
 MOST_NAMED = 10_000
 """Items that a text search hands to a request."""
 

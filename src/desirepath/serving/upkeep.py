@@ -15,6 +15,7 @@ from desirepath.live.project import Project
 from desirepath.live.rollout import Rollout
 from desirepath.recommend.scenario import load_scenarios
 from desirepath.serving.access import Admin, Reader
+from desirepath.serving.body import StrictRoute
 from desirepath.serving.events import subject
 from desirepath.serving.items import plain
 from desirepath.serving.problems import ProblemError
@@ -32,7 +33,7 @@ from desirepath.serving.shapes import (
     Word,
 )
 
-router = APIRouter(tags=["upkeep"])
+router = APIRouter(tags=["upkeep"], route_class=StrictRoute)
 Hours = Annotated[float, Query(gt=0, le=24 * 365)]
 
 
