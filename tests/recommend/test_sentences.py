@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from desirepath.errors import ConfigError
 from desirepath.models.markov import Markov
-from desirepath.recommend import Calibration
+from desirepath.recommend import Calibration, slate
 from desirepath.recommend.explanation import explain
+from desirepath.recommend.remarks import KINDS, remark
 from desirepath.recommend.sentences import (
     _SPELLINGS,
     _VERBS,
     FALLBACKS,
-    POLICY_NUMBERS,
     Evidence,
-    Kind,
     Reason,
     Source,
     because,
@@ -129,28 +128,49 @@ def test_every_source_has_words(source, language):
     assert because(Evidence(source=source), language)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_record_has_words(kind, language):
-    """With all its numbers each number is said; with none the sentence still stands."""
-    values = {
-        "factor": 1.5, "position": 3, "limit": 2, "attribute": "author", "rank_before": 9, "rank": 4,
-        "propensity": 0.25, "reason": "no_history", "expression": "price < 20",
-    }  # fmt: skip
-    said = {"factor": "1.5", "propensity": "25.0%"}
-    record = {"kind": kind} | {name: values[name] for name in POLICY_NUMBERS[kind]}
+@pytest.mark.parametrize("amount", [2.0, 1.0, -2.0, None])
+def test_every_record_has_words(kind, language, amount):
+    """With all its numbers they are said; with none the sentence still stands."""
+    record = {"kind": kind, "rule": "price < 20", "amount": amount, "propensity": 0.25}
     text = sentences(Evidence(policy=(record,)), language)[-1]
-    if kind != "fallback":
-        for name in POLICY_NUMBERS[kind]:
-            assert said.get(name, str(values[name])) in text
+    assert text.endswith("。" if language == "zh" else ".")
+    assert "None" not in text
+    assert "{" not in text
+    told = {"pin": "2", "cap": "2", "diversity": "2", "exploration": "25.0%", "boost": "7.39", "value": "2"}
+    if amount == 2.0 and kind in told:
+        assert told[kind] in text
+    if kind in ("boost", "filter"):
+        assert "“price < 20”" in text
     plain = sentences(Evidence(policy=({"kind": kind},)), language)[-1]
-    assert plain.endswith("。" if language == "zh" else ".")
     assert "None" not in plain
 
 
-def test_a_factor_below_one_moves_down():
-    for kind in ("boost", "freshness"):
-        assert "down" in sentences(Evidence(policy=({"kind": kind, "factor": 0.5},)))[-1]
+def test_what_a_slate_says_is_understood():
+    """Every kind of record that lists can carry has words."""
+    assert set(get_args(slate.Kind)) == set(KINDS)
+
+
+def test_up_and_down():
+    for kind in ("boost", "freshness", "diversity"):
+        up, down = ({"kind": kind, "rule": "r", "amount": amount} for amount in (1.0, -1.0))
+        assert "up" in remark(up, 0)
+        assert "down" in remark(down, 0)
+    assert remark({"kind": "boost", "factor": 0.5}, 0) == "Moved down by a rule (odds ×0.5)."
+    assert remark({"kind": "pin", "position": 3}, 1) == "人工固定在第 3 位。"
+    assert remark({"kind": "fallback", "rule": "trending", "amount": 1.0}, 0).startswith(
+        "Taken from what is tr"
+    )
+    assert remark({"kind": "cap", "rule": "author", "amount": 1.0}, 0).startswith(
+        "1 better item was left out"
+    )
+
+
+def test_what_was_done_is_said_once():
+    pinned = Evidence(source="pinned", policy=({"kind": "pin", "amount": 1.0},))
+    assert because(pinned) == "Pinned by hand at place 1."
+    assert because(Evidence(source="pinned")) == "Chosen by hand."
 
 
 def test_chinese_has_its_own_punctuation():
@@ -158,8 +178,8 @@ def test_chinese_has_its_own_punctuation():
     texts = [zh for _, zh in _VERBS.values()] + [zh for _, zh in FALLBACKS.values()]
     for source in get_args(Source):
         texts.append(because(Evidence(source=source, reference="slow"), "zh"))
-    for kind in get_args(Kind):
-        texts.append(because(Evidence(policy=({"kind": kind},)), "zh"))
+    for kind in KINDS:
+        texts += [remark({"kind": kind, "amount": amount, "propensity": 0.2}, 1) for amount in (None, -3, 3)]
     for text in texts:
         assert not re.search(r"[一-鿿][,.:;?!()]|[,.:;?!()][一-鿿]", text), text
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from desirepath.errors import ConfigError, nearest
 from desirepath.recommend.explanation import Explanation
+from desirepath.recommend.remarks import checked_kind, remark
 from desirepath.schema import FIRST
 from desirepath.sequences import Vocabulary
 
 Language = Literal["en", "zh"]
-Source = Literal["model", "popular", "trending", "similar", "pinned", "explored", "fallback"]
-Kind = Literal["boost", "pin", "cap", "diversity", "exploration", "freshness", "fallback", "filter"]
+Source = Literal["model", "popular", "trending", "latest", "similar", "pinned", "explored", "fallback"]
 
 _VERBS: dict[str, tuple[str, str]] = {
     "view": ("viewed {}", "浏览过{}"),
@@ -89,15 +89,13 @@ class Evidence:
     threshold: float = 0.1
     """Nats from which an event, or the history, is said to matter."""
     policy: tuple[Mapping[str, Any], ...] = field(default=())
-    """What the policy did to the item: records with `kind` and numbers; see `POLICY_NUMBERS`."""
+    """What the policy did to the item: records as in `Slate.reasons`; see `remarks.remark`."""
 
     def __post_init__(self) -> None:
         if self.source not in get_args(Source):
             raise ConfigError(f"Unknown source '{self.source}'. {nearest(self.source, get_args(Source))}")
         for record in self.policy:
-            kind = str(record.get("kind"))
-            if kind not in get_args(Kind):
-                raise ConfigError(f"Unknown policy record '{kind}'. {nearest(kind, get_args(Kind))}")
+            checked_kind(record)
 
     @staticmethod
     def of(
@@ -149,41 +147,15 @@ FALLBACKS: dict[str, tuple[str, str]] = {
     "too_few": ("too few items passed the filters", "符合条件的内容太少"),
     "slow": ("the model took too long to answer", "模型没来得及给出结果"),
 }
-"""Why the fallback answered, by the word that `reference` or a record's `reason` may hold."""
-
-POLICY_NUMBERS: dict[str, tuple[str, ...]] = {
-    "boost": ("factor",),
-    "pin": ("position",),
-    "cap": ("limit", "attribute"),
-    "diversity": ("rank_before", "rank"),
-    "exploration": ("propensity",),
-    "freshness": ("factor",),
-    "fallback": ("reason",),
-    "filter": ("expression",),
-}
-"""What a record of each kind may carry besides `kind`; what is missing is left unsaid."""
+"""Why the fallback answered, by the word that `reference` may hold."""
 
 _SOURCES: dict[str, tuple[str, str]] = {
     "popular": ("Popular of late.", "近期热门。"),
     "trending": ("Trending now.", "正在流行。"),
     "similar": ("Similar to {}.", "与{}相似。"),
-    "pinned": ("Chosen by the shop.", "店家推荐。"),
+    "latest": ("New of late.", "最近新增。"),
+    "pinned": ("Chosen by hand.", "人工推荐。"),
     "explored": ("Shown on purpose to learn whether you like it.", "特意展示，想看看你是否喜欢。"),
-}
-
-_POLICY: dict[str, tuple[str, str]] = {
-    "boost": ("The shop moved it up", "店家提高了它的排名"),
-    "lower": ("The shop moved it down", "店家降低了它的排名"),
-    "pin": ("The shop pinned it", "店家把它固定"),
-    "cap": (
-        "Others were left out, so that no group fills the list",
-        "为避免同类内容过多，略去了一些别的内容",
-    ),
-    "diversity": ("Placed so that the list is varied", "为了让列表更丰富，调整了它的位置"),
-    "exploration": ("Placed partly by chance, to learn what people like", "为了解大家的喜好，位置带有随机性"),
-    "freshness": ("Moved up because it is new", "因为是新内容，排名有所提前"),
-    "older": ("Moved down because it is no longer new", "因为不是新内容，排名有所靠后"),
-    "filter": ("It passed the filter", "符合筛选条件"),
 }
 
 
@@ -209,7 +181,9 @@ def sentences(evidence: Evidence, language: Language = "en") -> list[str]:
     place = _place(language)
     said = []
     if evidence.source in ("model", "explored", "pinned"):
-        if evidence.source != "model":
+        # The record of a pin or of exploration says the same, and with its numbers.
+        done = {"explored": "exploration", "pinned": "pin"}.get(evidence.source)
+        if done is not None and done not in (record["kind"] for record in evidence.policy):
             said.append(_SOURCES[evidence.source][place])
         said += _history(evidence, place, needed=evidence.source == "model")
     elif evidence.source == "fallback":
@@ -223,7 +197,7 @@ def sentences(evidence: Evidence, language: Language = "en") -> list[str]:
         )
         said.append(text.format(_quoted(evidence.reference or "")))
         said += _history(evidence, place, needed=False)
-    return said + [_did(record, place) for record in evidence.policy]
+    return said + [remark(record, place) for record in evidence.policy]
 
 
 def _history(evidence: Evidence, place: int, *, needed: bool) -> list[str]:
@@ -312,46 +286,6 @@ def _fell_back(reason: str | None, place: int) -> str:
         why = FALLBACKS[reason][place]
         return f"{why}，所以先推荐近期热门。" if place else f"Popular of late, because {why}."
     return reason
-
-
-def _did(record: Mapping[str, Any], place: int) -> str:
-    """One record of the policy in words, with its numbers where it carries them."""
-    kind = str(record["kind"])
-    numbers = {name: record[name] for name in POLICY_NUMBERS[kind] if record.get(name) is not None}
-    if kind == "fallback":
-        reason = numbers.get("reason")
-        return _fell_back(None if reason is None else str(reason), place)
-    factor = numbers.get("factor")
-    if factor is not None and factor < 1:
-        kind = {"boost": "lower", "freshness": "older"}[kind]
-    text = _POLICY[kind][place]
-    if kind == "pin":
-        where = numbers.get("position")
-        if place:
-            return f"{text}在第 {where} 位。" if where is not None else f"{text}在列表里。"
-        return f"{text} at place {where}." if where is not None else f"{text}."
-    more = _numbers(kind, numbers, place)
-    return f"{text}{more}。" if place else f"{text}{more}."
-
-
-def _numbers(kind: str, numbers: Mapping[str, Any], place: int) -> str:
-    if "factor" in numbers:
-        return f"（权重 ×{numbers['factor']:g}）" if place else f" (weight ×{numbers['factor']:g})"
-    if "limit" in numbers:
-        of = str(numbers.get("attribute", ""))
-        if place:
-            return f"（每个{of or '类别'}最多 {numbers['limit']} 个）"
-        return f" (at most {numbers['limit']} a {of or 'group'})"
-    if "rank_before" in numbers and "rank" in numbers:
-        before, now = numbers["rank_before"], numbers["rank"]
-        return f"（从第 {before} 位到第 {now} 位）" if place else f" (from place {before} to {now})"
-    if "propensity" in numbers:
-        return (
-            f"（出现概率 {numbers['propensity']:.1%}）" if place else f" (chance {numbers['propensity']:.1%})"
-        )
-    if "expression" in numbers:
-        return f"“{numbers['expression']}”" if place else f" “{numbers['expression']}”"
-    return ""
 
 
 def _verb(action: str, place: int) -> str | None:
