@@ -200,6 +200,27 @@ def test_a_model_in_another_vocabulary() -> None:
     assert rebased(model, old.items, old) is model
 
 
+@pytest.mark.slow
+def test_a_transformer_is_trained_anew(shop: Path) -> None:
+    more(shop, step=3)
+    small = [
+        *("model.dim=16", "model.n_layers=1", "model.n_heads=1", "model.max_len=12"),
+        *("training.epochs=8", "training.warmup_steps=10", "training.learning_rate=0.01"),
+    ]
+    answer = retrain(shop, small, options=RetrainConfig(model="sasrec", promote="gate"))
+    assert answer.plain["gate"]["verdict"] == "not worse"
+    opened = Registry(Workspace.open(shop)).open(answer.plain["name"])
+    assert opened.model.name == "sasrec"
+    sequences = Sequences.load(shop / "sequences")
+    queries = fresh_queries(sequences, answer.plain["gate"]["fresh_from_s"])
+    rank = target_ranks(opened.model, queries, mask_seen=opened.exclude_seen)
+    gain = np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0)
+    users = np.unique(queries.user_ix, return_inverse=True)[1]
+    by_user = np.bincount(users, weights=gain) / np.bincount(users)
+    assert by_user.mean() == pytest.approx(answer.plain["gate"]["candidate"])
+    assert not (shop / "runs" / "retraining").exists()
+
+
 def test_the_command_line(shop: Path) -> None:
     def told(*words: str) -> Result:
         return CliRunner().invoke(app, list(words))
