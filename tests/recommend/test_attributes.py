@@ -209,6 +209,23 @@ def test_new_columns_and_hidden_items():
             found.replaced(np.array(wrong), rows)
 
 
+def test_what_was_asked_is_made_ahead(monkeypatch):
+    table = pl.DataFrame({"price": [None, None, 1.0], "categories": [None, None, ["a"]], "old": [1, 1, 1]})
+    before = ItemAttributes(table)
+    before.mask("price > 1"), before.mask("old == 1"), before.with_any("categories", ("a",))
+    before.without_any("categories", ("b",)), before.created_s(), before.find(("a",))
+    after = ItemAttributes(table.drop("old"))
+    after.warm(before)
+    with pytest.raises(ConfigError, match="no column 'old'"):
+        after.mask("old == 1")
+    monkeypatch.setattr(after, "table", None)
+    assert after.mask("price > 1").tolist() == [False] * 3
+    assert after.with_any("categories", ("a",)).tolist() == [False, False, True]
+    assert after.without_any("categories", ("b",)).tolist() == [False, False, True]
+    assert after.find(("a",)).tolist() == [-1]
+    assert np.isnan(after.created_s()).all()
+
+
 @pytest.mark.data
 def test_films_are_counted_as_in_the_file(shared_data):
     """Masks over MovieLens 1M's films agree with plain Python over the same rows."""

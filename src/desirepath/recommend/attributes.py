@@ -6,10 +6,10 @@ It does not know users, scores or scenarios. Whoever keeps the catalogue makes a
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, ShapeError, nearest
+from desirepath.recommend.codes import Codes, encode
 from desirepath.recommend.expressions import kind_of, parse
 from desirepath.schema import FIRST, ITEM
 from desirepath.sequences import Vocabulary
@@ -32,27 +33,6 @@ MAX_KEPT_BYTES = 256 * 2**20
 T = TypeVar("T")
 Key = tuple[str, str] | tuple[str, str, tuple[str, ...]]
 """What is kept, the column or expression it is made of, and values."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codes:
-    """The values of one column as numbers; an item has none, one or (in a list column) several."""
-
-    offsets: NDArray[np.int64]
-    """(V + 1,) the values of item i are code[offsets[i]:offsets[i + 1]]; a missing item has none."""
-    code: NDArray[np.int32]
-    values: pl.Series
-    """What each code stands for, sorted."""
-    single: NDArray[np.int32] | None
-    """(V,) the one code of each item, -1 where it is missing; None where an item has several."""
-
-    def of(self, item_ix: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """(place in item_ix, code) of all values of these items, both (T,)."""
-        start = self.offsets[item_ix]
-        lengths = self.offsets[item_ix + 1] - start
-        place = np.repeat(np.arange(len(item_ix)), lengths)
-        first = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-        return place, self.code[first + np.arange(len(place))]
 
 
 class ItemAttributes:
@@ -194,33 +174,8 @@ class ItemAttributes:
         Raises:
             ConfigError: there is no such column, or it holds what cannot be counted.
         """
-        return self.keep(("codes", column), lambda: self._encode(column))
-
-    def _encode(self, column: str) -> Codes:
         self.require(column)
-        series = self.table.get_column(column)
-        series = series.cast(pl.String) if series.dtype == pl.Null else series
-        kind = kind_of(series.dtype)
-        if kind == "nothing":
-            raise ConfigError(
-                f"'{column}' must hold texts, numbers or lists of them; it holds {series.dtype}."
-            )
-        listed = kind.startswith("list of ")
-        if listed:
-            series = series.cast(pl.List(pl.String if kind == "list of text" else pl.Float64))
-            lengths = series.list.len().fill_null(0)
-            flat = series.filter(lengths > 0).explode()
-        else:
-            flat = series.cast(pl.String) if kind == "text" else series
-            lengths = pl.Series(np.ones(len(series), dtype=np.uint32))
-        values = flat.drop_nulls().unique().sort()
-        dense = pl.DataFrame({"value": values}).with_row_index("code")
-        joined = pl.DataFrame({"value": flat}).join(dense, on="value", how="left", maintain_order="left")
-        code = joined.get_column("code").cast(pl.Int32).fill_null(-1).to_numpy()
-        single = None if listed else code
-        edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.to_numpy(), dtype=np.int64)])
-        known = np.concatenate([np.zeros(1, np.int64), np.cumsum(code >= 0, dtype=np.int64)])
-        return Codes(offsets=known[edges], code=code[code >= 0], values=values, single=single)
+        return self.keep(("codes", column), lambda: encode(self.table.get_column(column)))
 
     def with_any(self, column: str, values: Sequence[str]) -> NDArray[np.bool_]:
         """(V,) items that bear at least one of the values in a text or list column; read-only, and kept."""
@@ -329,23 +284,44 @@ class ItemAttributes:
         with before._lock:
             kept = list(before._kept.items())
         for key, (_, made) in kept:
-            what, column, *rest = key
-            if what == "mask":
+            if key[0] == "mask":
                 mask = np.zeros(len(self), dtype=np.bool_)
                 mask[: len(before)] = made
-                mask[item_ix] = _passing(rows.lazy(), column)
+                mask[item_ix] = _passing(rows.lazy(), key[1])
                 mask.flags.writeable = False
                 self.keep(key, partial(_same, mask))
-            elif column in same:
+            elif key[1] in same:
                 self.keep(key, partial(_same, made))
             else:
-                remake: dict[str, Callable[..., object]] = {
-                    "codes": self.codes,
-                    "with": self.with_any,
-                    "without": self.without_any,
-                }
-                if what in remake:
-                    remake[what](column, *rest)
+                self._remake(key)
+
+    def warm(self, before: ItemAttributes) -> None:
+        """Make at once all that `before` was asked for, so that no request waits for it after a change.
+
+        Cost: a pass over the columns for each; see `replaced` for what costs less.
+        """
+        with before._lock:
+            kept = list(before._kept)
+        for key in kept:
+            # What cannot be asked any more, such as of a column that went, is told to whoever asks.
+            with contextlib.suppress(ConfigError):
+                self._remake(key)
+
+    def _remake(self, key: Key) -> None:
+        """Ask again what a key of `keep` stands for."""
+        match key:
+            case ("mask", expression):
+                self.mask(expression)
+            case ("codes", column):
+                self.codes(column)
+            case ("with", column, values):
+                self.with_any(column, values)
+            case ("without", column, values):
+                self.without_any(column, values)
+            case ("find", _, item_ids):
+                self.find(item_ids)
+            case ("created", _):
+                self.created_s()
 
     def require(self, column: str) -> None:
         """Raise ConfigError unless there is such a column."""
@@ -393,6 +369,5 @@ def _size(made: object) -> int:
     if isinstance(made, np.ndarray):
         return int(made.nbytes)
     if isinstance(made, Codes):
-        single = 0 if made.single is None else made.single.nbytes
-        return int(made.offsets.nbytes + made.code.nbytes + single + made.values.estimated_size())
+        return int(made.offsets.nbytes + made.code.nbytes + made.values.estimated_size())
     return 1024

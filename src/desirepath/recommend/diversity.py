@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.recommend.attributes import Codes
+from desirepath.recommend.codes import Codes
 
 Floats = NDArray[np.float64]
 LIKEST = 0.95
