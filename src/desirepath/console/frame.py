@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from desirepath.console.controls import Text, box
 from desirepath.console.views import Console, Desk
-from desirepath.console.words import LANGUAGES, Words, chosen_language
+from desirepath.console.words import LANGUAGES, Words, chosen_language, quoted
 
 PREFIX: Final = "/console"
 # fmt: off
@@ -57,7 +57,7 @@ class Visit:
 
     def link(self, page: str, more: str = "") -> str:
         """The address of another page of the same project."""
-        several = f"project={_quoted(self.desk.name)}" if len(self.console.desks) > 1 else ""
+        several = f"project={quoted(self.desk.name)}" if len(self.console.desks) > 1 else ""
         query = "&".join(part for part in (several, more) if part)
         return f"{PREFIX}/{page}" + (f"?{query}" if query else "")
 
@@ -115,12 +115,6 @@ def facts(numbers: list[tuple[str, str]]) -> list[Text]:
 @cache
 def _file(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
 
 
 def _sign(path: str) -> str:

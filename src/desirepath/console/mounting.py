@@ -6,7 +6,7 @@ NiceGUI has one set of pages a process, so that the application mounted last is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,11 +17,21 @@ from nicegui import ui
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from desirepath.console.behaviour import behaviour
 from desirepath.console.directory import Directory
-from desirepath.console.frame import PREFIX, framed
+from desirepath.console.frame import PREFIX, Visit, framed
+from desirepath.console.goods import good, goods
+from desirepath.console.groups import groups
+from desirepath.console.options import options
+from desirepath.console.overview import overview
+from desirepath.console.people import people, person
 from desirepath.console.pulse import Pulse
+from desirepath.console.quality import quality
+from desirepath.console.tables import register
 from desirepath.console.taste import Taste
 from desirepath.console.trial import trial
+from desirepath.console.trials import trials
+from desirepath.console.versions import versions
 from desirepath.console.views import Console, Desk, Views
 from desirepath.live.project import Project
 
@@ -37,6 +47,18 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 """Of every page: nothing from elsewhere, and in no frame."""
+SLOWEST_S = 20.0
+"""Time that a page may take until its frame is there; what it shows comes after."""
+PLAIN: Mapping[str, Callable[[Visit], Awaitable[None]]] = {
+    "overview": overview,
+    "patterns": behaviour,
+    "segments": groups,
+    "models": versions,
+    "experiments": trials,
+    "quality": quality,
+    "settings": options,
+}
+"""Pages that take nothing from their address."""
 _shown: dict[str, Console] = {}
 
 
@@ -56,10 +78,12 @@ def mount(app: FastAPI, projects: Mapping[str, Project], views: Views | None = N
     for name, project in projects.items():
         pulse = Pulse()
         project.listeners.append(pulse)
+        project.watchers.append(pulse.asked)
         desks[name] = Desk(name, project, views, pulse, Taste(project), Directory(project))
     console = Console(desks=desks, views=views)
     _shown["console"] = console
     _register()
+    register()
     app.add_api_route("/", _home, include_in_schema=False)
     # An earlier application of this process may have begun to serve the same pages.
     pages.user_middleware.clear()
@@ -98,10 +122,32 @@ def _register() -> None:
     async def home() -> RedirectResponse:
         return RedirectResponse(f"{PREFIX}/trial")
 
-    @ui.page("/trial", response_timeout=20.0)
+    @ui.page("/trial", response_timeout=SLOWEST_S)
     async def trial_page(request: Request, user: str | None = None) -> None:
         with framed(_shown["console"], request, "trial") as visit:
             await trial(visit, user)
+
+    @ui.page("/users", response_timeout=SLOWEST_S)
+    async def users_page(request: Request, user: str | None = None) -> None:
+        with framed(_shown["console"], request, "users", lead=user is None) as visit:
+            await (people(visit) if user is None else person(visit, user))
+
+    @ui.page("/items", response_timeout=SLOWEST_S)
+    async def items_page(request: Request, item: str | None = None) -> None:
+        with framed(_shown["console"], request, "items", lead=item is None) as visit:
+            await (goods(visit) if item is None else good(visit, item))
+
+    for name, build in PLAIN.items():
+        _plain(name, build)
+
+
+def _plain(name: str, build: Callable[[Visit], Awaitable[None]]) -> None:
+    """Say how a page is built that takes nothing from its address."""
+
+    @ui.page(f"/{name}", response_timeout=SLOWEST_S)
+    async def page(request: Request) -> None:
+        with framed(_shown["console"], request, name) as visit:
+            await build(visit)
 
 
 class _Headers:

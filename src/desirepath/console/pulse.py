@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many events of which action came in each second of the last hour, counted as they are kept.
+"""How many events of which action came in each second of the last hour, and how long answers took.
 
-Called by the writing thread once a commit, it costs a microsecond an event and memory for an hour only.
+Called by the threads that write and answer, it costs a microsecond an event and memory for an hour only.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 HOUR_S = 3600
+N_ANSWERS = 1000
+"""Latest answers whose times are kept."""
 
 
 class Pulse:
@@ -23,6 +26,7 @@ class Pulse:
         self._seconds: deque[tuple[int, Counter[str]]] = deque()
         self._lock = threading.Lock()
         self.latest: deque[Mapping[str, Any]] = deque(maxlen=n_latest)
+        self._answers_ms: deque[float] = deque(maxlen=N_ANSWERS)
         self.n_events = 0
         """Events since the server started."""
         self.since_s = time.time()
@@ -57,6 +61,19 @@ class Pulse:
                 for action, n in found.items():
                     counts.setdefault(action, [0] * n_minutes)[place] += n
         return [60 * minute for minute in minutes], counts
+
+    def asked(self, _: object, reply: Future[Any]) -> None:
+        """Time an answer; fits `Project.watchers`."""
+        began = time.perf_counter()
+        reply.add_done_callback(lambda _: self._answers_ms.append(1e3 * (time.perf_counter() - began)))
+
+    def latency_ms(self) -> tuple[float, float, int] | None:
+        """Median and 99th percentile of the latest answers, and of how many; None before the first."""
+        times = sorted(self._answers_ms)
+        if not times:
+            return None
+        n = len(times)
+        return times[n // 2], times[min(n - 1, int(0.99 * n))], n
 
     def rate(self, seconds: int = 60, now_s: float | None = None) -> int:
         """Events in the last `seconds`."""

@@ -12,8 +12,8 @@ export default {
           </span>
           <span>
             <span class="dp-title">{{ row.title }}</span>
-            <span class="dp-why" style="display: block">{{ row.why }}</span>
-            <span v-for="tag in row.tags" class="dp-tag">{{ tag }}</span>
+            <span class="dp-tags"> {{ row.tags }}</span>
+            <span class="dp-why" :title="row.why">{{ row.why }}</span>
           </span>
           <span class="dp-chance">{{ row.chance }}
             <span v-if="row.chance" class="dp-meter" style="display: block"><i :style="{ width: row.width + '%' }"></i></span>

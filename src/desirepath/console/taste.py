@@ -7,18 +7,19 @@ tastes. It reads the live side; portraits with dates come from `profiles`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
+from desirepath.errors import TooLittleData
 from desirepath.features import InterestConfig, interests
+from desirepath.live.answer import Ask
 from desirepath.live.project import Project
 from desirepath.live.states import Histories
-from desirepath.models.markov import ActionMarkov
 from desirepath.profiles.attributes import label_attributes
 from desirepath.schema import ACTION, FIRST, ITEM, TIME, USER
 from desirepath.sequences import Sequences
@@ -36,7 +37,8 @@ class Event(NamedTuple):
     """One event of a timeline."""
 
     item_id: str
-    title: str | None
+    title: str
+    """Its id where it has none."""
     action: str
     time_s: float
 
@@ -51,6 +53,21 @@ class Interest:
     """Long-term, 0 to 1."""
     recent: float
     """Short-term, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What comes next."""
+
+    actions: list[tuple[str, float]]
+    """The likeliest actions with their probabilities."""
+    median_s: float | None
+    """Seconds until the next event; None where it cannot be told."""
+    low_s: float | None
+    high_s: float | None
+    """Of an interval that holds it in 80 of 100 cases."""
+    within: Mapping[str, float]
+    """"1h", "1d", "7d": probability of an event by then."""
 
 
 class Taste:
@@ -71,15 +88,16 @@ class Taste:
         """The packed log, mapped from disk."""
         return Sequences.load(self._project.workspace.sequences)
 
-    @cached_property
-    def _actions(self) -> ActionMarkov:
-        return ActionMarkov().fit(self.sequences)
-
     def history(self, user_id: str | None) -> Histories:
         """Everything that someone did, oldest first."""
         return self._project.states.histories([user_id])
 
-    def timeline(self, history: Histories, n: int) -> list[Event]:
+    def title(self, item_id: str, language: str = "en") -> str:
+        """The title of an item, in that language where it has one; its id where it has none."""
+        known = self._project.catalogue.attributes(item_id)
+        return str(known.get(f"title_{language}") or known.get("title") or item_id)
+
+    def timeline(self, history: Histories, n: int, language: str = "en") -> list[Event]:
         """The latest n events, newest first."""
         catalogue = self._project.catalogue
         actions = self._project.actions.vocabulary.decode(history.action_ix[-n:])
@@ -88,14 +106,14 @@ class Taste:
             history.item_ix[-n:].tolist(), actions.to_list(), history.time_s[-n:].tolist(), strict=True
         ):
             item_id = catalogue.ids[item_ix]
-            found.append(Event(item_id, catalogue.title(item_id), action, time_s))
+            found.append(Event(item_id, self.title(item_id, language), action, time_s))
         return found[::-1]
 
-    def labels(self, item_id: str) -> list[str]:
+    def labels(self, item_id: str, language: str = "en") -> list[str]:
         """The labels of an item in the first attribute that has any."""
         known = self._project.catalogue.attributes(item_id)
         for attribute in self.attributes:
-            value = known.get(attribute)
+            value = known.get(f"{attribute}_{language}") or known.get(attribute)
             if isinstance(value, str) and value.strip():
                 return [label.strip() for label in value.split("|") if label.strip()]
             if isinstance(value, list | tuple) and value:
@@ -128,19 +146,16 @@ class Taste:
             ]
         return found
 
-    def next_actions(self, history: Histories, k: int = 8) -> list[tuple[str, float]]:
-        """The likeliest next actions of the log's own, and the probability of each."""
-        project = self._project
-        if len(self.sequences.actions.ids) < 2:
-            return []
-        ranker = project.engine.ranker
-        now_s = datetime.now(UTC).timestamp()
-        queries = ranker.queries(history, project.actions.vocabulary, now_s)
-        probability = self._actions.probabilities(queries)[0]
-        best = np.argsort(-probability, kind="stable")[:k]
-        names = project.actions.vocabulary.decode(best)
-        return [
-            (name, float(probability[ix]))
-            for name, ix in zip(names, best.tolist(), strict=True)
-            if ix >= FIRST and probability[ix] > 0
-        ]
+    def foresight(self, user_id: str | None, k: int = 8) -> Foresight | None:
+        """What someone does next, and when; None where the log cannot tell."""
+        try:
+            said = self._project.insight.predict(Ask(user_id=user_id), k)
+        except TooLittleData:
+            return None
+        return Foresight(
+            actions=[(row["action"], row["probability"]) for row in said["actions"]],
+            median_s=said["expected_s"]["median"],
+            low_s=said["expected_s"]["low"],
+            high_s=said["expected_s"]["high"],
+            within={name: value for name, value in said["within"].items() if value is not None},
+        )

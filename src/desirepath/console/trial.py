@@ -18,11 +18,12 @@ from nicegui import ui
 
 from desirepath.console.controls import Slate, Suggest, Text, box
 from desirepath.console.frame import Visit, card, empty
-from desirepath.console.reasons import because
-from desirepath.console.taste import Event, Interest
-from desirepath.console.words import milliseconds, percent
-from desirepath.live.engine import Ask, Reply
+from desirepath.console.reasons import because, told_when
+from desirepath.console.taste import Event, Foresight, Interest
+from desirepath.console.words import milliseconds, percent, quoted
+from desirepath.live.answer import Ask, Reply
 from desirepath.live.store import Busy, now_us
+from desirepath.recommend.sentences import Language
 
 ANONYMOUS = "session:"
 """Before the id of a session that stands for a user, as in the API."""
@@ -134,7 +135,7 @@ class Trial:
     async def become(self, user_id: str | None) -> None:
         """Try another user; None: nobody."""
         self.subject = Subject(user_id) if user_id else nobody()
-        address = self.visit.link("trial", f"user={_quoted(user_id)}" if user_id else "")
+        address = self.visit.link("trial", f"user={quoted(user_id)}" if user_id else "")
         ui.run_javascript(f"history.replaceState(null, '', {address!r})")
         await self.refresh()
 
@@ -192,20 +193,29 @@ class Trial:
         subject.reply = reply
         subject.ranks = {shown.item_id: rank for rank, shown in enumerate(reply.items, start=1)}
         self._show_times(reply, kept_ms, answered_ms)
-        events, tastes, actions = await asyncio.to_thread(self._profile, subject)
+        events, tastes, foresight = await asyncio.to_thread(self._profile, subject)
         if subject is self.subject:
             self._show_line(events, subject)
             self._show_interests(tastes, subject)
-            self._show_next(actions, subject)
+            self._show_next(foresight, subject)
             self.who.put("" if subject.session_id else subject.user_id)
+        await self._explain(ask, reply, rows)
 
-    def _profile(self, subject: Subject) -> tuple[list[Event], list[Interest], list[tuple[str, float]]]:
+    def _profile(self, subject: Subject) -> tuple[list[Event], list[Interest], Foresight | None]:
         history = self.taste.history(subject.user_id)
         return (
-            self.taste.timeline(history, N_EVENTS),
+            self.taste.timeline(history, N_EVENTS, self.words.language),
             self.taste.interests(history),
-            self.taste.next_actions(history),
+            self.taste.foresight(subject.user_id),
         )
+
+    async def _explain(self, ask: Ask, reply: Reply, rows: list[dict[str, Any]]) -> None:
+        """Put what the history did for each item below its title, once it is known."""
+        language: Language = "zh" if self.words.language == "zh" else "en"
+        told = await asyncio.to_thread(self.project.insight.explain, ask, reply.items, language)
+        if reply is self.subject.reply:
+            sentences = {why.item_id: why.sentence for why in told if why.events}
+            self.slate.show([{**row, "why": sentences.get(row["id"], row["why"])} for row in rows])
 
     def _rows(self, reply: Reply, subject: Subject) -> list[dict[str, Any]]:
         words = self.words
@@ -213,7 +223,7 @@ class Trial:
         rows = []
         for rank, shown in enumerate(reply.items, start=1):
             before = subject.ranks.get(shown.item_id)
-            title = shown.title or shown.item_id
+            title = self.taste.title(shown.item_id, words.language)
             told = "" if shown.probability is None else percent(shown.probability)
             rows.append(
                 {
@@ -222,7 +232,7 @@ class Trial:
                     "move": 0 if not subject.ranks else "new" if before is None else before - rank,
                     "title": title,
                     "why": because(shown, words),
-                    "tags": self.taste.labels(shown.item_id)[:4],
+                    "tags": " · ".join(self.taste.labels(shown.item_id, words.language)[:4]),
                     "chance": told,
                     "width": round(100 * (shown.probability or 0.0) / most, 1) if most else 0,
                     "say": words("trial.say", rank=rank, title=title, action=self.action),
@@ -254,7 +264,7 @@ class Trial:
             with box("dp-line", "ul"):
                 for place, event in enumerate(events):
                     with box("dp-fresh" if place < subject.n_chosen else "", "li"):
-                        Text(event.title or event.item_id, "dp-title")
+                        Text(event.title, "dp-title")
                         Text(f"{event.action} · {self.words.ago(event.time_s, now_s)}", tag="small")
 
     def _show_interests(self, tastes: list[Interest], subject: Subject) -> None:
@@ -275,17 +285,19 @@ class Trial:
                     _meter(taste.label, taste.share, before if subject.shares else taste.share)
         subject.shares = {(taste.attribute, taste.label): taste.share for taste in tastes}
 
-    def _show_next(self, actions: list[tuple[str, float]], subject: Subject) -> None:
+    def _show_next(self, foresight: Foresight | None, subject: Subject) -> None:
         self.next.clear()
         with self.next:
-            if not actions:
+            if foresight is None:
                 empty(self.words("trial.next_none"))
                 return
             with box("dp-bars", "ul"):
-                for name, chance in actions:
+                for name, chance in foresight.actions:
                     before = subject.chances.get(name, 0.0) if subject.chances else chance
                     _meter(name, chance, before)
-        subject.chances = dict(actions)
+            if foresight.median_s is not None:
+                Text(told_when(foresight, self.words), "dp-note dp-when", "p")
+            subject.chances = dict(foresight.actions)
 
 
 def _evenly(tastes: list[Interest], k: int) -> list[Interest]:
@@ -318,12 +330,6 @@ def _meter(name: str, share: float, before: float | None) -> None:
                 Text(percent(share), tag="span")
         with box("dp-meter"):
             box("", "i").style(f"width: {100 * min(1.0, max(0.0, share)):.1f}%")
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
 
 
 async def trial(visit: Visit, user_id: str | None) -> None:

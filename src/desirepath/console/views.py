@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
@@ -16,23 +15,17 @@ from desirepath.console.directory import Directory
 from desirepath.console.pulse import Pulse
 from desirepath.console.taste import Taste
 from desirepath.live.project import Project
-from desirepath.profiles import Segments, UserPortrait
+from desirepath.report.behaviour import BehaviourData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
     """What pages ask of rooms above this one; each is called in a thread, and may take its time."""
 
-    portrait: Callable[[Project, str], UserPortrait] | None = None
-    """The portrait of a user until this moment."""
-    segments: Callable[[Project], Segments | None] | None = None
-    """The segments of a project, or None where none were found."""
-    settings: Callable[[Project], Mapping[str, Mapping[str, Any]]] | None = None
-    """The resolved configuration: section, option, value."""
-    explained: Callable[[Project], pl.DataFrame] | None = None
-    """section, option, value, default, meaning: the configuration with what each option means."""
-    admit: Callable[[str], bool] | None = None
-    """Whether a key may see the console; None lets everyone in who reaches the server."""
+    behaviour: Callable[[Project], BehaviourData | None] | None = None
+    """What was mined of a project, or None where nothing was."""
+    settings: Callable[[Project], pl.DataFrame] | None = None
+    """option, value, default, meaning: the resolved configuration."""
 
 
 @dataclass(frozen=True, slots=True)

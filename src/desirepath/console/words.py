@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from desirepath.errors import ConfigError, nearest
 
@@ -112,3 +113,8 @@ def milliseconds(value: float) -> str:
     ('0.8 ms', '23 ms', '1530 ms')
     """
     return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def quoted(text: str) -> str:
+    """A text as part of an address."""
+    return quote(text, safe="")

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items: all of them in one table with what is known of each, and the page of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from nicegui import ui
+
+from desirepath.console import charts
+from desirepath.console.controls import Suggest, Text, box
+from desirepath.console.frame import Visit, card, empty, facts
+from desirepath.console.people import meter
+from desirepath.console.tables import Column, table
+from desirepath.console.words import percent, quoted
+from desirepath.errors import DesirepathError
+from desirepath.live.project import Project
+from desirepath.profiles.around import around
+from desirepath.schema import FIRST, ITEM
+from desirepath.sequences import Sequences
+
+MOST_COLUMNS = 5
+"""Attributes shown beside id, title and counts."""
+LONGEST_TEXT = 60
+"""A column of longer texts on average is a description, which a table has no room for."""
+K = 8
+
+
+async def goods(visit: Visit) -> None:
+    """The table of all items."""
+    words, desk = visit.words, visit.desk
+
+    def go(row: Mapping[str, Any]) -> None:
+        if row.get(ITEM):
+            ui.navigate.to(visit.link("items", f"item={quoted(str(row[ITEM]))}"))
+
+    async def search(text: str) -> None:
+        found = await asyncio.to_thread(desk.directory.find_items, text)
+        field.suggest([{"id": name, "title": title, "more": name} for name, title in found])
+
+    with box("dp-bar"):
+        field = Suggest(
+            words("items.item"),
+            search,
+            lambda item: ui.navigate.to(visit.link("items", f"item={quoted(item)}")),
+            placeholder=words("trial.other_hint"),
+            nothing=words("trial.nothing"),
+            width="320px",
+        )
+    with card(words("items.all"), words("items.all_note")):
+        place = box("")
+    await ui.context.client.connected()
+    frame = await asyncio.to_thread(everything, desk.project, desk.taste.sequences)
+    with place:
+        if not frame.height:
+            empty(words("items.none"))
+            return
+        columns = [Column(ITEM, words("items.item"), width=130)]
+        for name in _shown(frame):
+            kind = frame.schema[name]
+            if name == "title":
+                columns.append(Column(name, words("items.title_column"), width=280))
+            else:
+                columns.append(Column(name, name, "number" if kind.is_numeric() else "text"))
+        columns.append(Column("n_events", words("users.n_events"), "number"))
+        columns.append(Column("trending", words("items.trending"), "share"))
+        if frame["hidden"].any():
+            columns.append(Column("hidden", words("items.hidden")))
+        table(frame, columns, words, name="items", pick=go, n_rows=15)
+
+
+def everything(project: Project, sequences: Sequences) -> pl.DataFrame:
+    """All items with their attributes, n_events in the packed log, share of what is popular, and hidden."""
+    catalogue = project.catalogue
+    frame = catalogue.frame()[FIRST:]
+    n = len(frame) + FIRST
+    counts = np.bincount(np.asarray(sequences.item_ix), minlength=n)[FIRST:n]
+    return frame.with_columns(
+        pl.Series("n_events", counts),
+        pl.Series("trending", project.trending.shares(n)[FIRST:]),
+        pl.Series("hidden", catalogue.hidden[FIRST:n]),
+    ).sort("n_events", descending=True, maintain_order=True)
+
+
+def _shown(frame: pl.DataFrame) -> list[str]:
+    """The columns that fit into a table: the title, then short ones."""
+    own = {ITEM, "n_events", "trending", "hidden"}
+    fitting = []
+    for name, kind in frame.schema.items():
+        if name in own or name == "title" or kind.is_nested():
+            continue
+        if kind == pl.String:
+            length = frame[name].head(1000).str.len_chars().mean()
+            if length is None or float(length) > LONGEST_TEXT:  # type: ignore[arg-type]
+                continue
+        fitting.append(name)
+    return (["title"] if "title" in frame.columns else []) + fitting[:MOST_COLUMNS]
+
+
+async def good(visit: Visit, item_id: str) -> None:
+    """The page of one item."""
+    words, project, taste = visit.words, visit.desk.project, visit.desk.taste
+    with box("dp-bar"):
+        Text(taste.title(item_id, words.language), "dp-who", "span")
+        Text(item_id, "dp-tag", "span")
+        link = Text(words("users.back"), "dp-button", "a")
+        link._props["href"] = visit.link("items")
+    place = box("")
+    await ui.context.client.connected()
+    ix = project.catalogue.index(item_id)
+    if ix is None:
+        with place, card(words("items.unknown")):
+            empty(words("items.unknown_note"))
+        return
+    counts = await asyncio.to_thread(_counts, taste.sequences, ix)
+    beside = await asyncio.to_thread(_around, taste.sequences, item_id)
+    try:
+        like = await asyncio.to_thread(project.neighbours.items, item_id, K)
+    except DesirepathError:
+        like = []
+    with place:
+        facts(
+            [
+                (f"{counts[0]:,}", words("users.n_events")),
+                (f"{counts[1]:,}", words("items.n_users")),
+                (percent(float(project.trending.shares(ix + 1)[ix])), words("items.trending")),
+                (
+                    words("items.yes") if project.catalogue.hidden[ix] else words("items.no"),
+                    words("items.hidden"),
+                ),
+            ]
+        )
+        with box("dp-grid"):
+            with card(words("items.known"), classes="dp-half dp-second"):
+                _attributes(visit, item_id)
+            with card(words("items.like"), words("items.like_note"), "dp-half"):
+                _like(visit, like)
+            with card(words("users.activity"), words("users.per_week"), "dp-all"):
+                labels = [f"{start:%Y-%m-%d}" for start in counts[2]]
+                unit = words("users.events")
+                charts.draw(charts.stacked(labels, {unit: counts[3]}, unit), 220)
+            for direction in ("before", "after"):
+                with card(words(f"items.{direction}"), words("items.around_note"), "dp-half"):
+                    _beside(visit, beside.filter(pl.col("direction") == direction))
+
+
+def _counts(sequences: Sequences, ix: int) -> tuple[int, int, list[datetime], list[int]]:
+    """Events and users of an item, and its events by week."""
+    rows = np.flatnonzero(np.asarray(sequences.item_ix) == ix)
+    users = np.unique(np.searchsorted(np.asarray(sequences.offsets), rows, side="right"))
+    times = pl.Series((np.asarray(sequences.time_s)[rows] * 1e6).astype(np.int64)).cast(pl.Datetime("us"))
+    weeks = pl.DataFrame({"at": times}).sort("at").group_by_dynamic("at", every="1w").agg(pl.len())
+    if weeks.height:
+        weeks = weeks.upsample("at", every="1w").with_columns(pl.col("len").fill_null(0))
+    return len(rows), len(users), weeks["at"].to_list(), weeks["len"].to_list()
+
+
+def _around(sequences: Sequences, item_id: str) -> pl.DataFrame:
+    if sequences.items.index(item_id) is None:
+        return pl.DataFrame(schema={"direction": pl.String, "item_id": pl.String, "share": pl.Float64})
+    return around(sequences, item_id, datetime.now(UTC), K)
+
+
+def _attributes(visit: Visit, item_id: str) -> None:
+    known = visit.desk.project.catalogue.attributes(item_id)
+    if not known:
+        empty(visit.words("items.known_none"))
+        return
+    with box("dp-plain", "table"), box("", "tbody"):
+        for name, value in known.items():
+            with box("", "tr"):
+                Text(name, tag="th")
+                Text(", ".join(map(str, value)) if isinstance(value, list) else value, tag="td")
+
+
+def _like(visit: Visit, like: list[dict[str, Any]]) -> None:
+    if not like:
+        empty(visit.words("items.like_none"))
+        return
+    with box("dp-bars", "ul"):
+        for row in like:
+            name = visit.desk.taste.title(row["item_id"], visit.words.language)
+            meter(name, f"{row['similarity']:.2f}", row["similarity"])
+
+
+def _beside(visit: Visit, rows: pl.DataFrame) -> None:
+    if not rows.height:
+        empty(visit.words("items.around_none"))
+        return
+    most = float(rows["share"].max() or 1.0)  # type: ignore[arg-type]
+    with box("dp-bars", "ul"):
+        for row in rows.iter_rows(named=True):
+            name = visit.desk.taste.title(row["item_id"], visit.words.language)
+            meter(name, percent(row["share"]), row["share"] / most)
