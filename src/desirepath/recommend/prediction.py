@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from desirepath.errors import ConfigError, NotFittedError, WorkspaceError
 from desirepath.models.counts import DAY_S
 from desirepath.models.markov import ActionMarkov, ActionMarkovConfig
-from desirepath.models.outlook import HOUR_S, Outlook
+from desirepath.models.outlook import EDGES_S, HOUR_S, Outlook
 from desirepath.models.timing import Timing, TimingConfig
 from desirepath.schema import FIRST, UNKNOWN
 from desirepath.sequences import Queries, Sequences, Vocabulary
@@ -71,7 +71,7 @@ class Prediction:
     """The next event comes before this as likely as after it; inf: later than the log could have shown; NaN:
     nothing is known of the user."""
     low_s: Floats
-    """Earliest end of the interval that holds the next event in 80 of 100 cases."""
+    """Earliest end of the interval that holds the next event in 80 of 100 cases; 0 within a second."""
     high_s: Floats
     """Latest end of that interval; inf as above."""
     within_QH: Floats
@@ -169,11 +169,14 @@ class Predictor:
             raise NotFittedError("The predictor must be fitted before it can answer. Call fit(train).")
         queries = self._in_own_words(queries)
         outlook: Outlook = self.timing.outlook(queries, now_s)
+        low_s = outlook.quantile(LOW)
+        # Within the first second the log's own clock may tell nothing: it is all one moment.
+        low_s[low_s + outlook.elapsed_s <= EDGES_S[1]] = 0.0
         return Prediction(
             actions=self._words,
             probability_QA=self._mended(self._chances(queries)),
             median_s=outlook.quantile(0.5),
-            low_s=outlook.quantile(LOW),
+            low_s=low_s,
             high_s=outlook.quantile(HIGH),
             within_QH=outlook.within(list(HORIZONS_S)),
         )
