@@ -82,6 +82,12 @@ def test_when_it_is_due(tmp_path: Path) -> None:
     one.start("hours")
     ended(one)
     assert one.due(1) is None
+    failing = retrainer(BAD, tmp_path, clock, min_new_events=1)
+    failing.start("test")
+    ended(failing)
+    assert failing.due(10) is None  # not at once again
+    clock[0] += 901.0
+    assert failing.due(10) is not None
     never = retrainer(GOOD, tmp_path, clock)
     clock[0] = 1e9
     assert never.due(10**9) is None
@@ -90,7 +96,11 @@ def test_when_it_is_due(tmp_path: Path) -> None:
 def test_the_usual_command() -> None:
     command = command_for(Path("shop"), RetrainConfig(model="markov"))
     assert command[-6:] == ["desirepath", "retrain", "shop", "--json", "--model", "markov"]
-    assert "--model" not in command_for(Path("shop"), RetrainConfig())
+    assert command_for(Path("shop"), RetrainConfig())[-1] == "--json"
+    assert command_for(Path("shop"), RetrainConfig(), "postgresql://x")[-2:] == [
+        "--database",
+        "postgresql://x",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def _shown(table: pl.DataFrame) -> Table:
     for column in ("version", "state", "learned until"):
         shown.add_column(column, no_wrap=True)
     shown.add_column("NDCG@10", justify="right", no_wrap=True)
-    shown.add_column("against the one before", no_wrap=True)
+    shown.add_column("judged", no_wrap=True)
     for row in table.iter_rows(named=True):
         until, validation, verdict = row["trained_until"], row["validation"], row["verdict"] or ""
         shown.add_row(

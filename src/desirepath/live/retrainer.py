@@ -21,6 +21,8 @@ from typing import Any, Literal
 from desirepath.errors import ConfigError
 
 HOUR_S = 3600.0
+RETRY_S = 900.0
+"""Seconds after a training that failed before the next one begins by itself."""
 STOP_S = 10.0
 """Seconds that a process is given to end by itself once it is told to."""
 
@@ -130,9 +132,11 @@ class Retrainer:
         Args:
             new_events: events since the last training began.
         """
-        if self.running or new_events < 1:
+        waited_s = self._clock() - self._last_s
+        failed = self.last is not None and self.last.error is not None
+        if self.running or new_events < 1 or (failed and waited_s < RETRY_S):
             return None
-        waited_hours = (self._clock() - self._last_s) / HOUR_S
+        waited_hours = waited_s / HOUR_S
         if self.config.every_hours and waited_hours >= self.config.every_hours:
             return f"{waited_hours:.1f} hours since the last one"
         if self.config.min_new_events and new_events >= self.config.min_new_events:
@@ -198,7 +202,11 @@ class Retrainer:
 
 
 def command_for(folder: Path, config: RetrainConfig) -> list[str]:
-    """The command that trains a new model for a workspace, at low priority where the system knows it."""
+    """The command that trains a new model for a workspace, at low priority where the system knows it.
+
+    It packs the SQLite store of the workspace by itself. A store elsewhere is to be packed before, in the
+    server (`Rollout(compact=...)`): its URL may hold a password, which anyone could read in a command line.
+    """
     nice = ["nice", "-n", "10"] if os.name == "posix" else []
     command = [*nice, sys.executable, "-m", "desirepath", "retrain", str(folder), "--json"]
     return [*command, "--model", config.model] if config.model else command

@@ -69,7 +69,8 @@ class Rollout:
         """What compares the candidate with the current one, while there is a candidate."""
         self.error: str | None = None
         """What went wrong at the last look; None if nothing did."""
-        self._new_events, self._in_use, self._compact = new_events, in_use, compact
+        self._new_events, self._in_training = new_events, 0
+        self._in_use, self._compact = in_use, compact
         self._count = threading.Lock()
         self._turn, self._beginning = threading.Lock(), threading.Lock()
         self._ends = threading.Event()
@@ -113,7 +114,7 @@ class Rollout:
             self._beginning.release()
         log.info("training begun", reason=reason)
         with self._count:
-            self._new_events = 0
+            self._in_training, self._new_events = self._new_events, 0
         return True
 
     def tick(self) -> None:
@@ -206,6 +207,8 @@ class Rollout:
         ended = self.retrainer.tick()
         if ended is not None and ended.error is not None:
             log.error("training failed", reason=ended.reason, error=ended.error)
+            with self._count:
+                self._new_events += self._in_training
         elif ended is not None:
             log.info("training ended", version=ended.result.get("name"), seconds=round(ended.seconds, 1))
         reason = self.retrainer.due(self._new_events)
