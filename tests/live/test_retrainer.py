@@ -97,10 +97,6 @@ def test_the_usual_command() -> None:
     command = command_for(Path("shop"), RetrainConfig(model="markov"))
     assert command[-6:] == ["desirepath", "retrain", "shop", "--json", "--model", "markov"]
     assert command_for(Path("shop"), RetrainConfig())[-1] == "--json"
-    assert command_for(Path("shop"), RetrainConfig(), "postgresql://x")[-2:] == [
-        "--database",
-        "postgresql://x",
-    ]
 
 
 @pytest.mark.parametrize(
