@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two hundred deaths under load, and how many events a second are on disk when they are acknowledged.
 
-SQLite in a temporary folder of the disk this is run on, and PostgreSQL where it is installed (its server is
-started here, without waiting for the disk, so that only the deaths are counted on it).
+SQLite in a temporary folder of the disk this is run on; with --postgresql, deaths on a PostgreSQL server that
+is started here, without waiting for the disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from record import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "live"))
 from crashes import endure
-from servers import free_port, postgres_binary, postgres_server
+from servers import free_port, postgres_server
 from stored import row
 
 from desirepath.live.store import LiveStore
@@ -56,16 +56,17 @@ def rates(url: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
-    kills = parser.parse_args().kills
-    figures: dict[str, Any] = {}
+    parser.add_argument("--postgresql", action="store_true", help="PostgreSQL instead of SQLite.")
+    given = parser.parse_args()
+    if given.postgresql:
+        with postgres_server() as server:
+            record("durability-postgresql", endure(f"{server}/postgres", free_port(), kills=given.kills))
+        return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        figures["sqlite"] = rates(f"sqlite:///{folder / 'rates.db'}", folder)
-        figures["sqlite"]["deaths"] = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=kills)
-    if postgres_binary("postgres") is not None:
-        with postgres_server() as server:
-            figures["postgresql"] = {"deaths": endure(f"{server}/postgres", free_port(), kills=kills // 4)}
-    record("durability", figures)
+        figures = rates(f"sqlite:///{folder / 'rates.db'}", folder)
+        deaths = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=given.kills)
+    record("durability", figures | deaths)
 
 
 if __name__ == "__main__":
