@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 import worlds
+from desirepath.live.answer import Ask
 from desirepath.live.project import Project
 from desirepath.models.markov import Markov
 from desirepath.recommend.versions import Version
@@ -39,7 +40,9 @@ def open_shop(folder: Path, name: str = "default") -> Project:
     table = pl.DataFrame(
         {ITEM: [str(i) for i in range(12)], "title": [f"<script>alert({i})</script>" for i in range(12)]}
     )
-    return Project(name, Workspace.create(folder), sequences, version, table=table)
+    project = Project(name, Workspace.create(folder), sequences, version, table=table)
+    project.recommend(Ask(user_id="u1")).result(120)  # whatever is compiled at first use is compiled now
+    return project
 
 
 @contextmanager

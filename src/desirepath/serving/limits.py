@@ -7,10 +7,10 @@ Everything is counted in this process's memory. Limits on what a body means stan
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from desirepath.serving.problems import ProblemError, problem_bytes
 
 MOST_BUCKETS = 20_000
 """Callers that are remembered; the one not heard of for longest is forgotten first."""
+LINGER_S = 1.0
 REFUSED_PER_S = 2.0
 REFUSED_BURST = 20.0
 """Requests without a valid key that one address may make, before it is not even listened to."""
@@ -53,10 +54,9 @@ class Buckets:
             self._levels.popitem(last=False)
         return is_allowed, level, max(0.0, (1.0 - level) / self.rate_per_s)
 
-    def is_empty(self, name: str) -> bool:
-        """Whether there is no token left now; takes none."""
-        level, since = self._levels.get(name, (self.burst, 0.0))
-        return level + (self._clock() - since) * self.rate_per_s < 1.0 if name in self._levels else False
+    def __len__(self) -> int:
+        """Names that are remembered."""
+        return len(self._levels)
 
 
 class Rates:
@@ -121,7 +121,7 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        problem = self._problem(scope)
+        problem, is_read = self._problem(scope), False
         if problem is None:
             self.n_under_way += 1
             watch = _Watch(self.config, receive, send)
@@ -139,15 +139,17 @@ class Limits:
                 pass
             finally:
                 self.n_under_way -= 1
-            problem = watch.problem or problem
+            problem, is_read = watch.problem or problem, watch.is_read
             if watch.has_begun:
                 return
         if problem is not None:
             status, lines, body = problem_bytes(scope, problem)
-            # What is left of the body is not read; the connection cannot be used again.
             lines = [*lines, (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
             await send({"type": "http.response.start", "status": status, "headers": lines})
-            await send({"type": "http.response.body", "body": body})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            if not is_read:
+                await _pour_away(receive)
+            await send({"type": "http.response.body", "body": b""})
 
     def _problem(self, scope: Scope) -> ProblemError | None:
         config = self.config
@@ -173,6 +175,14 @@ class Limits:
         return None
 
 
+async def _pour_away(receive: Receive) -> None:
+    """Read on for a moment: hanging up on who still sends would take the answer from him too."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body", False):
+                pass
+
+
 class _CutError(Exception):
     """The body was cut off; the application learns no more than that."""
 
@@ -184,13 +194,13 @@ class _Watch:
         self._config, self._receive, self._send = config, receive, send
         self._ends: float | None = None
         self._size = 0
-        self._is_read = False
+        self.is_read = False
         self.clock: asyncio.Timeout | None = None
         self.problem: ProblemError | None = None
         self.has_begun = False
 
     async def receive(self) -> Message:
-        if self._is_read:
+        if self.is_read:
             return await self._receive()
         now = asyncio.get_running_loop().time()
         self._ends = self._ends or now + self._config.body_s
@@ -202,7 +212,7 @@ class _Watch:
             raise _CutError from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
-            self._is_read = not message.get("more_body", False)
+            self.is_read = not message.get("more_body", False)
             if self._size > self._config.body_bytes:
                 self.problem = _too_long(self._config)
                 raise _CutError
@@ -220,14 +230,3 @@ class _Watch:
 
 def _too_long(config: LimitsConfig) -> ProblemError:
     return ProblemError(413, f"A body must have at most {config.body_bytes} bytes. Send it in parts.")
-
-
-def with_headers(send: Send, lines: Callable[[], list[tuple[bytes, bytes]]]) -> Send:
-    """A `send` that adds headers to the response."""
-
-    async def adding(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *lines()]}
-        await send(message)
-
-    return adding

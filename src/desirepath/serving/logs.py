@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import orjson
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, WrappedLogger
 
@@ -28,6 +29,8 @@ SECRETS = re.compile(r"dp_(read|events|admin)_([a-z0-9]*)_[A-Za-z0-9_-]*|(?<=://
 UNEXPECTED = "Something went wrong here, not with the request. The log has it under this request's id."
 UNMATCHED = "(none)"
 """Stands for a path that no route has: paths may hold anything."""
+HUNG_UP = 499
+"""Stands in figures and lines for a caller who did not wait for the answer."""
 ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 DATA_ONLY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 PAGES = (
@@ -148,6 +151,8 @@ class Journal:
         self.measures.under_way.inc()
         try:
             await self.app(scope, receive, sending)
+        except ClientDisconnect:
+            status = HUNG_UP
         except Exception as error:
             log.error("unexpected error", route=route_of(scope), exc_info=error)
             if status == 0:
