@@ -6,14 +6,13 @@ Everything was mined before and lies in the workspace; a part that the log does 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.tables import Column, table
 from desirepath.console.words import percent
@@ -28,10 +27,11 @@ WIDEST = 1e4
 
 async def behaviour(visit: Visit) -> None:
     """Build the page from what was mined."""
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     read = visit.desk.views.behaviour
-    data = None if read is None else await asyncio.to_thread(read, visit.desk.project)
+    data = None if read is None else await aside(read, visit.desk.project)
+    place.clear()
     with place:
         if data is None:
             with card(visit.words("patterns.none")):
@@ -82,7 +82,11 @@ class Behaviour:
     def _called(self, symbol: str) -> str:
         """What a symbol is called: a word of ours, an item's title, or itself."""
         known = self.words.get(f"symbol.{symbol.strip('<>')}", "") if symbol.startswith("<") else ""
-        return known or self.visit.desk.taste.title(symbol, self.words.language)
+        return (
+            known
+            or self.words.get(f"action.{symbol}", "")
+            or self.visit.desk.taste.title(symbol, self.words.language)
+        )
 
     def _path(self, symbols: list[str]) -> str:
         return " → ".join(self._called(symbol) for symbol in symbols)
@@ -136,10 +140,15 @@ class Behaviour:
             for row in known.iter_rows(named=True)
             if row["cohort"] in place and row["users"]
         ]
-        unit = self.words(f"patterns.{self.data.period}")
-        names = [f"{unit} {period}" for period in periods]
+        names = [self.words(f"patterns.{self.data.period}", n=period) for period in periods]
         charts.draw(
-            charts.heat(names, [f"{day:%Y-%m-%d}" for day in cohorts], cells, self.words("patterns.active")),
+            charts.heat(
+                names,
+                [f"{day:%Y-%m-%d}" for day in cohorts],
+                cells,
+                self.words("patterns.active"),
+                labelled=True,
+            ),
             330,
         )
 

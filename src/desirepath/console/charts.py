@@ -17,6 +17,7 @@ from desirepath.report.theme import ACCENT, COLOURS, FONTS, QUIET
 INK: Final = "#808a98"
 LINE: Final = "rgba(128,138,152,0.22)"
 NAMES: Final = {"color": INK, "width": 190, "overflow": "truncate"}
+LEFT: Final = {"color": INK, "align": "left", "padding": [0, 0, 0, -24]}
 Options = dict[str, Any]
 _SPAN = (
     "(p, api) => { const at = k => api.coord([api.value(k), api.value(0)]), a = at(1), b = at(2), c = at(3);"
@@ -49,15 +50,14 @@ def axis(kind: str, name: str = "", **more: Any) -> Options:
     """An axis with its name and unit."""
     made: Options = {
         "type": kind,
+        "nameTextStyle": {"color": INK},
         "axisLine": {"lineStyle": {"color": LINE}},
         "axisTick": {"show": False},
         "axisLabel": {"color": INK, "hideOverlap": True},
         "splitLine": {"show": kind != "category", "lineStyle": {"color": LINE}},
         **more,
     }
-    if name:
-        made |= {"name": name, "nameTextStyle": {"color": INK}}
-    return made
+    return made | ({"name": name} if name else {})
 
 
 def legend(**more: Any) -> Options:
@@ -84,7 +84,7 @@ def stacked(
             "containLabel": True,
         },
         xAxis=axis("category", data=list(labels)),
-        yAxis=axis("value", unit, minInterval=1, nameTextStyle={"color": INK, "align": "left"}),
+        yAxis=axis("value", unit, minInterval=1, nameTextStyle=LEFT),
         series=[{**kind, "name": name, "data": list(values)} for name, values in series.items()],
     )
 
@@ -183,7 +183,7 @@ def cloud(groups: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
         legend=legend(),
         grid={"left": 8, "right": 16, "top": 52, "bottom": 28, "containLabel": True},
         xAxis=axis("value", x, nameLocation="middle", nameGap=28, scale=True),
-        yAxis=axis("value", y, scale=True, nameTextStyle={"color": INK, "align": "left"}),
+        yAxis=axis("value", y, scale=True, nameLocation="middle", nameGap=34),
         series=[
             {"type": "scatter", "name": name, "data": [list(point) for point in points], "symbolSize": 5,
              "itemStyle": {"opacity": 0.6}, "large": True, "emphasis": {"focus": "series"}}
@@ -193,7 +193,12 @@ def cloud(groups: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
 
 
 def heat(
-    x_names: Sequence[str], y_names: Sequence[str], cells: Sequence[tuple[int, int, float]], unit: str
+    x_names: Sequence[str],
+    y_names: Sequence[str],
+    cells: Sequence[tuple[int, int, float]],
+    unit: str,
+    *,
+    labelled: bool = False,
 ) -> Options:
     """A heat map of (x, y, value); what is missing stays empty."""
     most = max((value for _, _, value in cells), default=1.0) or 1.0
@@ -207,5 +212,6 @@ def heat(
             "inRange": {"color": ["rgba(63,127,196,0.06)", "rgba(63,127,196,0.45)", "#2c68a8"]},
         },
         series=[{"type": "heatmap", "name": unit, "data": [list(cell) for cell in cells],
+                 "label": {"show": labelled, "fontSize": 10, "color": "inherit"},
                  "itemStyle": {"borderColor": "transparent", "borderRadius": 2}}],
     )  # fmt: skip

@@ -6,12 +6,17 @@ Their templates print texts as texts, whatever stands in them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
 
 from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Slate(Element, component="slate.js"):
@@ -84,6 +89,36 @@ class Suggest(Element, component="suggest.js"):
         """Write a text into the field."""
         self._props["value"] = text
         self.update()
+
+
+async def aside(work: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+    """The result of `work`, done in a thread, for a page that is still open.
+
+    Raises:
+        CancelledError: whoever looked has left, so that nothing is to be shown any more.
+    """
+    client = ui.context.client
+    result = await asyncio.to_thread(work, *args, **options)
+    if client.is_deleted:
+        raise asyncio.CancelledError
+    return result
+
+
+async def done(work: Future[R]) -> R:
+    """The result of something that is under way, for a page that is still open; as `aside`."""
+    client = ui.context.client
+    result = await asyncio.wrap_future(work)
+    if client.is_deleted:
+        raise asyncio.CancelledError
+    return result
+
+
+def waiting() -> ui.element:
+    """A quiet sign that something is being computed; whatever fills the place clears it."""
+    with box("dp-waiting") as made:
+        for _ in range(3):
+            box("", "i")
+    return made
 
 
 def box(classes: str, tag: str = "div") -> ui.element:

@@ -43,6 +43,8 @@ _MARK = (
     '<circle cx="17.5" cy="5" r="2" fill="currentColor"/>'
     '<path d="M4 13c0-4 6-3 7-8" stroke-opacity=".4"/></svg>'
 )
+MIDDLING, LONG = 9, 14
+"""Characters beyond which a figure is set smaller, and beyond which it is a name with more room."""
 _FOLDER = Path(__file__).parent
 
 
@@ -107,7 +109,9 @@ def facts(numbers: list[tuple[str, str]]) -> list[Text]:
     with box("dp-facts"):
         for number, name in numbers:
             with box("dp-fact"):
-                shown.append(Text(number, tag="b"))
+                n = len(number)
+                size = "dp-long-one" if n > LONG else "dp-middling" if n > MIDDLING else ""
+                shown.append(Text(number, size, tag="b"))
                 Text(name, tag="span")
     return shown
 

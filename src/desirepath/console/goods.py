@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,11 +12,11 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, box
+from desirepath.console.controls import Suggest, Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.people import meter
 from desirepath.console.tables import Column, table
-from desirepath.console.words import percent, quoted
+from desirepath.console.words import LANGUAGES, percent, quoted
 from desirepath.errors import DesirepathError
 from desirepath.live.project import Project
 from desirepath.profiles.around import around
@@ -40,7 +39,7 @@ async def goods(visit: Visit) -> None:
             ui.navigate.to(visit.link("items", f"item={quoted(str(row[ITEM]))}"))
 
     async def search(text: str) -> None:
-        found = await asyncio.to_thread(desk.directory.find_items, text)
+        found = await aside(desk.directory.find_items, text)
         field.suggest([{"id": name, "title": title, "more": name} for name, title in found])
 
     with box("dp-bar"):
@@ -53,17 +52,18 @@ async def goods(visit: Visit) -> None:
             width="320px",
         )
     with card(words("items.all"), words("items.all_note")):
-        place = box("")
+        place = waiting()
     await ui.context.client.connected()
-    frame = await asyncio.to_thread(everything, desk.project, desk.taste.sequences)
+    frame = await aside(everything, desk.project, desk.taste.sequences)
+    place.clear()
     with place:
         if not frame.height:
             empty(words("items.none"))
             return
         columns = [Column(ITEM, words("items.item"), width=130)]
-        for name in _shown(frame):
+        for name in _shown(frame, words.language):
             kind = frame.schema[name]
-            if name == "title":
+            if name.startswith("title"):
                 columns.append(Column(name, words("items.title_column"), width=280))
             else:
                 columns.append(Column(name, name, "number" if kind.is_numeric() else "text"))
@@ -87,19 +87,23 @@ def everything(project: Project, sequences: Sequences) -> pl.DataFrame:
     ).sort("n_events", descending=True, maintain_order=True)
 
 
-def _shown(frame: pl.DataFrame) -> list[str]:
-    """The columns that fit into a table: the title, then short ones."""
+def _shown(frame: pl.DataFrame, language: str) -> list[str]:
+    """The columns that fit into a table: the title, then short ones, each in one language only."""
     own = {ITEM, "n_events", "trending", "hidden"}
+    titles = [name for name in (f"title_{language}", "title") if name in frame.columns][:1]
     fitting = []
     for name, kind in frame.schema.items():
-        if name in own or name == "title" or kind.is_nested():
+        base, _, code = name.rpartition("_")
+        is_foreign = code in LANGUAGES and code != language and base in frame.columns
+        is_told = f"{name}_{language}" in frame.columns
+        if name in own or base == "title" or name == "title" or kind.is_nested() or is_foreign or is_told:
             continue
         if kind == pl.String:
             length = frame[name].head(1000).str.len_chars().mean()
             if length is None or float(length) > LONGEST_TEXT:  # type: ignore[arg-type]
                 continue
         fitting.append(name)
-    return (["title"] if "title" in frame.columns else []) + fitting[:MOST_COLUMNS]
+    return titles + fitting[:MOST_COLUMNS]
 
 
 async def good(visit: Visit, item_id: str) -> None:
@@ -108,21 +112,23 @@ async def good(visit: Visit, item_id: str) -> None:
     with box("dp-bar"):
         Text(taste.title(item_id, words.language), "dp-who", "span")
         Text(item_id, "dp-tag", "span")
-        link = Text(words("users.back"), "dp-button", "a")
+        link = Text(words("items.all"), "dp-button", "a")
         link._props["href"] = visit.link("items")
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     ix = project.catalogue.index(item_id)
     if ix is None:
+        place.clear()
         with place, card(words("items.unknown")):
             empty(words("items.unknown_note"))
         return
-    counts = await asyncio.to_thread(_counts, taste.sequences, ix)
-    beside = await asyncio.to_thread(_around, taste.sequences, item_id)
+    counts = await aside(_counts, taste.sequences, ix)
+    beside = await aside(_around, taste.sequences, item_id)
     try:
-        like = await asyncio.to_thread(project.neighbours.items, item_id, K)
+        like = await aside(project.neighbours.items, item_id, K)
     except DesirepathError:
         like = []
+    place.clear()
     with place:
         facts(
             [

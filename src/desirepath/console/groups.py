@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
 from desirepath.console.behaviour import marks_of
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.tables import Column, table
 from desirepath.console.words import percent, quoted
@@ -22,10 +20,11 @@ N_MARKS = 5
 async def groups(visit: Visit) -> None:
     """Build the page from the segments that were found."""
     words = visit.words
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     read = visit.desk.views.behaviour
-    data = None if read is None else await asyncio.to_thread(read, visit.desk.project)
+    data = None if read is None else await aside(read, visit.desk.project)
+    place.clear()
     with place:
         if data is None or data.segments is None or not data.segments.height:
             why = "" if data is None else data.absent.get("segments", "")
@@ -90,7 +89,7 @@ def _marks(visit: Visit, rows: pl.DataFrame | None) -> None:
         with box("", "tbody"):
             for row in rows.head(N_MARKS).iter_rows(named=True):
                 with box("", "tr"):
-                    Text(words.get(f"feature.{row['feature']}", row["feature"]), tag="td")
+                    Text(words.feature(row["feature"]), tag="td")
                     for key in ("value", "others"):
                         is_share = row.get("measure") == "h"
                         Text(percent(row[key]) if is_share else f"{row[key]:,.1f}", "dp-number", "td")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import tomllib
@@ -12,7 +11,7 @@ from typing import Any
 from nicegui import ui
 
 from desirepath.config import to_plain
-from desirepath.console.controls import Suggest, Text, box
+from desirepath.console.controls import Suggest, Text, aside, box, done, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.tables import Column, table
 from desirepath.console.words import milliseconds, percent
@@ -32,21 +31,22 @@ async def options(visit: Visit) -> None:
     with card(
         words("settings.all"), words("settings.all_note", file=project.workspace.settings_path), "dp-all"
     ):
-        place = box("")
+        place = waiting()
     await ui.context.client.connected()
     read = visit.desk.views.settings
-    frame = None if read is None else await asyncio.to_thread(read, project)
+    frame = None if read is None else await aside(read, project)
+    place.clear()
     with place:
         if frame is None or not frame.height:
             empty(words("settings.none"))
             return
         columns = [
-            Column("option", words("settings.option"), width=260),
-            Column("value", words("settings.value"), width=170),
-            Column("default", words("settings.default"), width=170),
+            Column("option", words("settings.option"), width=250),
+            Column("value", words("settings.value"), width=130),
+            Column("default", words("settings.default"), width=130),
             Column("meaning", words("settings.meaning")),
         ]
-        table(frame, columns, words, name="settings", n_rows=14)
+        table(frame, columns, words, name="settings", n_rows=9, row_px=58)
 
 
 class Preview:
@@ -110,7 +110,7 @@ class Preview:
             self.text.value = self._written(self.name)
 
     async def _find(self, text: str) -> None:
-        found = await asyncio.to_thread(self.visit.desk.directory.find_users, text)
+        found = await aside(self.visit.desk.directory.find_users, text)
         self.who.suggest([{"id": name, "title": name} for name in found])
 
     def _become(self, user_id: str) -> None:
@@ -141,7 +141,7 @@ class Preview:
 
     async def _asked(self, ask: Ask) -> tuple[Reply, float]:
         began = time.perf_counter()
-        reply = await asyncio.wrap_future(self.project.recommend(ask))
+        reply = await done(self.project.recommend(ask))
         return reply, 1e3 * (time.perf_counter() - began)
 
     def _list(self, place: ui.element, reply: Reply, took_ms: float, ranks: dict[str, int]) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.words import milliseconds, percent
 
@@ -30,7 +29,8 @@ class Overview:
         """Build the page."""
         words = self.words = visit.words
         self.visit, self.desk, self.project = visit, visit.desk, visit.desk.project
-        names = ("rate", "events", "users", "items", "latency", "model")
+        names = ("rate", "events", "users", "items", "latency")
+        Text(words("trial.model", name=self.project.engine.version.name), "dp-tag dp-under")
         self.numbers = facts([("–", words(f"overview.{name}")) for name in names])
         with box("dp-grid"):
             with card(words("overview.minutes"), words("overview.minutes_note"), "dp-two"):
@@ -61,11 +61,9 @@ class Overview:
             f"{len(project.states):,}",
             f"{len(project.catalogue) - 2:,}",
             told,
-            project.engine.version.name,
         )
         for shown, value in zip(self.numbers, values, strict=True):
             shown.set_text(value)
-        self.numbers[-1].classes("dp-name-like")
         if pulse.n_events != self._seen or int(time.time()) % 60 < 2 * LOOK_EVERY_S:
             self.chart.options.clear()
             self.chart.options.update(self._minutes())
@@ -85,16 +83,14 @@ class Overview:
             for row in rows:
                 with box("", "li"):
                     Text(self.desk.taste.title(row["item_id"], self.words.language), "dp-title")
-                    who = (
-                        f"{row['action']} · {row['user_id']} · {self.words.ago(row['time_us'] / 1e6, now_s)}"
-                    )
+                    who = f"{self.words.action(row['action'])} · {row['user_id']} · {self.words.ago(row['time_us'] / 1e6, now_s)}"
                     Text(who, tag="small")
 
     async def slow(self) -> None:
         """Show what takes longer to know: outcomes and what is popular."""
         n_items = len(self.project.catalogue) - 2
-        found = await asyncio.to_thread(self.project.results.online, HOURS, n_items)
-        popular = await asyncio.to_thread(self._popular)
+        found = await aside(self.project.results.online, HOURS, n_items)
+        popular = await aside(self._popular)
         self.outcomes.clear()
         with self.outcomes:
             self._show_outcomes(found["metrics"])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Mapping
@@ -15,9 +14,9 @@ from nicegui import ui
 from sqlalchemy import Connection, func, select
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, box
+from desirepath.console.controls import Suggest, Text, aside, box, done, waiting
 from desirepath.console.frame import Visit, card, empty, facts
-from desirepath.console.reasons import told_when
+from desirepath.console.reasons import retold, told_when
 from desirepath.console.tables import Column, table
 from desirepath.console.taste import Foresight
 from desirepath.console.words import percent, quoted
@@ -34,6 +33,10 @@ from desirepath.sequences import Sequences
 KEPT_S = 20.0
 """Age at which the table of all users is made anew."""
 K_NEAR = 6
+QUIET_STEPS = 2
+"""Days or weeks without an event that are drawn after the last one."""
+LEAST_CHANGE = 0.005
+"""Log odds below which an event changed nothing that one would name."""
 _tables: dict[str, tuple[float, int, pl.DataFrame]] = {}
 _lock = threading.Lock()
 
@@ -56,9 +59,10 @@ async def people(visit: Visit) -> None:
             width="280px",
         )
     with card(words("users.all"), words("users.all_note")):
-        place = box("")
+        place = waiting()
     await ui.context.client.connected()
-    frame = await asyncio.to_thread(everybody, desk.project, desk.taste.sequences)
+    frame = await aside(everybody, desk.project, desk.taste.sequences)
+    place.clear()
     with place:
         if not frame.height:
             empty(words("users.none"))
@@ -75,7 +79,7 @@ async def people(visit: Visit) -> None:
 
 
 async def _suggest(field: Suggest, find: Any, text: str) -> None:
-    found = await asyncio.to_thread(find, text)
+    found = await aside(find, text)
     field.suggest([{"id": name, "title": name} for name in found])
 
 
@@ -139,27 +143,25 @@ async def person(visit: Visit, user_id: str) -> None:
     words, project = visit.words, visit.desk.project
     with box("dp-bar"):
         Text(user_id, "dp-who", "span")
-        for page, key in (("trial", "users.try"), ("users", "users.back")):
+        for page, key in (("trial", "users.try"), ("users", "users.all")):
             link = Text(words(key), "dp-button", "a")
             more = f"user={quoted(user_id)}" if page == "trial" else ""
             link._props["href"] = visit.link(page, more)
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     try:
-        portrait = await asyncio.to_thread(project.portraits.of, user_id)
+        portrait = await aside(project.portraits.of, user_id)
     except DesirepathError as error:
+        place.clear()
         with place, card(words("users.unknown")):
             empty(str(error))
         return
-    foresight = await asyncio.to_thread(visit.desk.taste.foresight, user_id)
+    foresight = await aside(visit.desk.taste.foresight, user_id)
+    place.clear()
     with place:
-        Person(visit, portrait).show(foresight)
-        with box("dp-grid dp-below"):
-            with card(words("users.near"), words("users.near_note"), "dp-half"):
-                near = box("")
-            with card(words("users.moves"), words("users.moves_note"), "dp-half"):
-                moves = box("")
-    await _influences(visit, user_id, near, moves)
+        page = Person(visit, portrait)
+        page.show(foresight)
+    await _influences(visit, user_id, page.near, page.moves)
 
 
 class Person:
@@ -189,17 +191,25 @@ class Person:
                 self._activity()
             with card(words("trial.next"), words("trial.next_note"), "dp-third"):
                 self._next(foresight)
-            with card(words("trial.interests"), words("users.interests_note"), "dp-half"):
-                self._interests()
-            with card(words("users.segment"), classes="dp-half dp-second"):
-                self._segment()
-            with card(words("users.latest"), classes="dp-half dp-second"):
-                self._latest()
-            with card(words("users.rhythm"), words("users.rhythm_note"), "dp-half"):
-                self._rhythm()
+            with box("dp-half dp-col"):
+                with card(words("trial.interests"), words("users.interests_note")):
+                    self._interests()
+                with card(words("users.latest"), classes="dp-second"):
+                    self._latest()
+            with box("dp-half dp-col"):
+                with card(words("users.segment"), classes="dp-second"):
+                    self._segment()
+                with card(words("users.rhythm"), words("users.rhythm_note")):
+                    self._rhythm()
+                with card(words("users.near"), words("users.near_note")):
+                    self.near = waiting()
+                with card(words("users.moves"), words("users.moves_note")):
+                    self.moves = waiting()
 
     def _activity(self) -> None:
         line = self.portrait.timeline
+        busy = line["n_events"].to_numpy().nonzero()[0]
+        line = line.head(int(busy[-1]) + 1 + QUIET_STEPS) if len(busy) else line
         labels = [f"{start:%Y-%m-%d}" for start in line["start"].to_list()]
         unit = self.words("users.events")
         charts.draw(charts.stacked(labels, {unit: line["n_events"].to_list()}, unit), 240)
@@ -210,7 +220,7 @@ class Person:
             return
         with box("dp-bars", "ul"):
             for name, chance in foresight.actions:
-                meter(name, percent(chance), chance)
+                meter(self.words.action(name), percent(chance), chance)
         if foresight.median_s is not None:
             Text(told_when(foresight, self.words), "dp-note dp-when", "p")
         for name, chance in foresight.within.items():
@@ -243,7 +253,7 @@ class Person:
         Text(self.words("users.confidence", share=percent(found["confidence"])), "dp-note", "p")
         with box("dp-links"):
             for mark in found["why"].iter_rows(named=True):
-                Text(mark["feature"], "dp-tag dp-strong", "span")
+                Text(self.words.feature(mark["feature"]), "dp-tag dp-strong", "span")
 
     def _latest(self) -> None:
         now_s = time.time()
@@ -252,7 +262,7 @@ class Person:
                 with box("", "li"):
                     Text(self.visit.desk.taste.title(row["item_id"], self.words.language), "dp-title")
                     ago = self.words.ago(row["time"].timestamp(), now_s)
-                    Text(f"{row['action']} · {ago}", tag="small")
+                    Text(f"{self.words.action(row['action'])} · {ago}", tag="small")
 
     def _rhythm(self) -> None:
         days = self.words("users.weekdays").split("|")
@@ -270,21 +280,22 @@ async def _influences(visit: Visit, user_id: str, near: ui.element, moves: ui.el
     words, project = visit.words, visit.desk.project
     k = K_NEAR
     try:
-        alike = await asyncio.to_thread(project.neighbours.users, user_id, k, project.actions.vocabulary)
-        follow = await asyncio.to_thread(
+        alike = await aside(project.neighbours.users, user_id, k, project.actions.vocabulary)
+        follow = await aside(
             project.neighbours.to_follow, user_id, k, project.records, project.actions.vocabulary
         )
     except DesirepathError:
         alike, follow = [], []
-    ties = await asyncio.to_thread(project.records.ties)
+    ties = await aside(project.records.ties)
     followed = ties.filter(pl.col("source") == user_id)["target"].to_list() if ties.height else []
+    near.clear()
     with near:
         if not (alike or followed or follow):
             empty(words("users.near_none"))
         for key, rows in (
             ("users.follows", [(name, None) for name in followed[:k]]),
             ("users.alike", [(row["user_id"], row["similarity"]) for row in alike]),
-            ("users.to_follow", [(row["user_id"], row.get("score")) for row in follow]),
+            ("users.to_follow", [(row["user_id"], row["score"]) for row in follow if row["followed_by"]]),
         ):
             if rows:
                 Text(words(key), "dp-note dp-head-like", "p")
@@ -295,9 +306,10 @@ async def _influences(visit: Visit, user_id: str, near: ui.element, moves: ui.el
                         )
                         link._props["href"] = visit.link("users", f"user={quoted(str(name))}")
     ask = Ask(user_id=user_id, k=3)
-    reply = await asyncio.wrap_future(project.recommend(ask))
+    reply = await done(project.recommend(ask))
     language: Language = "zh" if words.language == "zh" else "en"
-    told = await asyncio.to_thread(project.insight.explain, ask, reply.items, language)
+    told = await aside(project.insight.explain, ask, reply.items, language)
+    moves.clear()
     with moves:
         if not any(why.events for why in told):
             empty(words("users.moves_none"))
@@ -305,13 +317,15 @@ async def _influences(visit: Visit, user_id: str, near: ui.element, moves: ui.el
             if not why.events:
                 continue
             Text(visit.desk.taste.title(why.item_id, words.language), "dp-title")
-            Text(why.sentence, "dp-note", "p")
+            Text(retold(why, visit.desk.taste, language), "dp-note", "p")
             with box("dp-bars", "ul"):
                 most = max(abs(row["log_odds_change"]) for row in why.events) or 1.0
                 for row in why.events[:4]:
+                    if abs(row["log_odds_change"]) < LEAST_CHANGE:
+                        continue
                     change = row["log_odds_change"]
                     name = visit.desk.taste.title(row["item_id"], words.language)
-                    meter(f"{row['action']}: {name}", f"{change:+.2f}", abs(change) / most)
+                    meter(f"{words.action(row['action'])}: {name}", f"{change:+.2f}", abs(change) / most)
 
 
 def meter(name: str, told: str, share: float, more: str = "") -> None:

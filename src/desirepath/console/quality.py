@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,22 +11,27 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty, facts
+from desirepath.console.people import meter
 from desirepath.console.tables import Column, table
 from desirepath.console.words import percent
+from desirepath.events.cleaning import RULES
 from desirepath.sequences import Sequences
 
+CODES = {sentence: code for code, sentence in RULES.items()}
+"""What the cleaner calls a reason, by the sentence that it leaves behind."""
 COLUMNS = ("source", "role", "reason", "confidence", "dtype", "null_share", "n_unique")
 
 
 async def quality(visit: Visit) -> None:
     """Build the page from what ingestion left behind."""
     words, project = visit.words, visit.desk.project
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
-    step = await asyncio.to_thread(project.workspace.step, "ingest")
-    labels, counts, actions = await asyncio.to_thread(_in_time, visit.desk.taste.sequences)
+    step = await aside(project.workspace.step, "ingest")
+    labels, counts, actions = await aside(_in_time, visit.desk.taste.sequences)
+    place.clear()
     with place:
         if step is None:
             with card(words("quality.none")):
@@ -49,7 +53,7 @@ async def quality(visit: Visit) -> None:
                 unit = words("users.events")
                 charts.draw(charts.stacked(labels, {unit: counts}, unit), 250)
             with card(words("quality.actions"), words("quality.actions_note"), "dp-third"):
-                names = [name for name, _ in actions]
+                names = [words.action(name) for name, _ in actions]
                 charts.draw(charts.bars(names, [n for _, n in actions], words("users.events")), 250)
 
 
@@ -60,10 +64,11 @@ def _read(visit: Visit, step: dict[str, Any]) -> None:
         removed = {reason: n for reason, n in step["removed"].items() if n}
         if removed:
             order = sorted(removed, key=lambda reason: -removed[reason])
-            # No string comes from people's data here: reasons are those of the cleaner.
-            names = [words.get(f"removed.{reason}", reason.replace("_", " ")) for reason in order]
-            made = charts.bars(names, [removed[reason] for reason in order], words("quality.rows"))
-            charts.draw(made, 60 + 30 * len(order))
+            with box("dp-bars", "ul"):
+                for reason in order:
+                    name = words.get(f"removed.{CODES.get(reason, reason)}", reason)
+                    counted = f"{removed[reason]:,} {words('quality.rows')}"
+                    meter(name, counted, removed[reason] / removed[order[0]])
         else:
             empty(words("quality.rejected_none"))
     with card(words("quality.files"), classes="dp-half dp-second"):

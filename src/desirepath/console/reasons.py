@@ -6,9 +6,10 @@ The longer sentence with its evidence is made on request; see `recommend.sentenc
 
 from __future__ import annotations
 
-from desirepath.console.taste import Foresight
+from desirepath.console.taste import Foresight, Taste
 from desirepath.console.words import Words
 from desirepath.live.answer import Shown
+from desirepath.live.insight import Why
 
 
 def because(shown: Shown, words: Words) -> str:
@@ -26,6 +27,15 @@ def because(shown: Shown, words: Words) -> str:
         elif kind:
             told.append(words.get(f"reason.{kind}", kind))
     return " · ".join(told)
+
+
+def retold(why: Why, taste: Taste, language: str) -> str:
+    """The sentence of an explanation, with titles in the visitor's language where there are such."""
+    sentence = why.sentence
+    for row in why.events:
+        if row["title"] and row["title"] in sentence:
+            sentence = sentence.replace(row["title"], taste.title(row["item_id"], language))
+    return sentence
 
 
 def told_when(foresight: Foresight, words: Words) -> str:

@@ -4,11 +4,12 @@ export default {
     <TransitionGroup name="slate" tag="ol" class="dp-slate">
       <li v-for="row in rows" :key="row.id">
         <button class="dp-row" :disabled="busy" :data-item="row.id" :aria-label="row.say" @click="$emit('choose', row.id)">
-          <span class="dp-rank">{{ row.rank }}</span>
-          <span class="dp-move">
-            <span v-if="row.move === 'new'" class="dp-new">{{ fresh }}</span>
-            <span v-else-if="row.move > 0" class="dp-up">▲ {{ row.move }}</span>
-            <span v-else-if="row.move < 0" class="dp-down">▼ {{ -row.move }}</span>
+          <span class="dp-rank">{{ row.rank }}
+            <span v-if="row.move" class="dp-move">
+              <span v-if="row.move === 'new'" class="dp-new">{{ fresh }}</span>
+              <span v-else-if="row.move > 0" class="dp-up">▲{{ row.move }}</span>
+              <span v-else class="dp-down">▼{{ -row.move }}</span>
+            </span>
           </span>
           <span>
             <span class="dp-title">{{ row.title }}</span>

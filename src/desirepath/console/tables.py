@@ -18,7 +18,7 @@ import polars as pl
 from nicegui import app as pages
 from nicegui import ui
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from desirepath.console.controls import Text, box
@@ -29,7 +29,9 @@ ROWS_AT_ONCE: Final = 100
 MOST_ROWS_AT_ONCE: Final = 1000
 ROW_PX: Final = 36
 _FORMATS: Final[Mapping[str, str]] = {
-    "number": "p => p.value == null ? '' : p.value.toLocaleString(undefined, {maximumSignificantDigits: 5})",
+    "number": "p => p.value == null ? '' : Number.isInteger(p.value) ? p.value.toLocaleString()"
+    " : Math.abs(p.value) < 1e-3 ? p.value.toExponential(1)"
+    " : p.value.toLocaleString(undefined, {maximumSignificantDigits: 4})",
     "share": "p => p.value == null ? '' : (100 * p.value).toFixed(p.value < 0.1 ? 2 : 1) + '%'",
 }
 _SOURCE: Final = (
@@ -74,6 +76,7 @@ def table(
     name: str,
     pick: Callable[[dict[str, Any]], Any] | None = None,
     n_rows: int = 12,
+    row_px: int = ROW_PX,
 ) -> None:
     """Show a table with its export.
 
@@ -84,6 +87,7 @@ def table(
         name: of the exported file, without its ending.
         pick: called with the row that was clicked, by the names of `columns`.
         n_rows: rows that are visible at once.
+        row_px: height of a row; above the usual, long texts are broken into lines.
     """
     token = secrets.token_urlsafe(18)
     _shelves[token] = Shelf(frame, tuple(columns), name)
@@ -97,19 +101,27 @@ def table(
     definitions = [_definition(place, column) for place, column in enumerate(columns)]
     options: dict[str, Any] = {
         "columnDefs": definitions,
-        "defaultColDef": {"sortable": True, "resizable": True, "floatingFilter": False, "minWidth": 90},
+        "defaultColDef": {
+            "sortable": True,
+            "resizable": True,
+            "minWidth": 90,
+            "wrapHeaderText": True,
+            "autoHeaderHeight": True,
+        },
         "rowModelType": "infinite",
         "cacheBlockSize": ROWS_AT_ONCE,
         "maxBlocksInCache": 20,
-        "rowHeight": ROW_PX,
-        "headerHeight": 40,
+        "rowHeight": row_px,
         "enableCellTextSelection": True,
+        "enableBrowserTooltips": True,
         "suppressCellFocus": pick is None,
         ":datasource": _SOURCE.format(address=address),
         "localeText": _locale(words),
     }
     shown = min(max(frame.height, 1), n_rows)
-    grid = ui.aggrid(options, auto_size_columns=False).style(f"height: {44 + ROW_PX * shown + 14}px")
+    if row_px > ROW_PX:
+        options["defaultColDef"] |= {"wrapText": True, "cellClass": "dp-lines"}
+    grid = ui.aggrid(options, auto_size_columns=False).style(f"height: {58 + row_px * shown}px")
     if pick is not None:
         grid.classes("dp-pickable")
 
@@ -155,7 +167,10 @@ async def _rows(token: str, request: Request) -> Response:
     shelf = _shelves.get(token)
     if shelf is None:
         return Response(status_code=404)
-    asked = orjson.loads(await request.body())
+    try:
+        asked = orjson.loads(await request.body())
+    except (ClientDisconnect, orjson.JSONDecodeError):  # who asked has left, or is no grid
+        return Response(status_code=400)
     return Response(await run_in_threadpool(_block, shelf, asked), media_type="application/json")
 
 

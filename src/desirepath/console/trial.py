@@ -16,9 +16,9 @@ from typing import Any
 
 from nicegui import ui
 
-from desirepath.console.controls import Slate, Suggest, Text, box
+from desirepath.console.controls import Slate, Suggest, Text, aside, box, done, waiting
 from desirepath.console.frame import Visit, card, empty
-from desirepath.console.reasons import because, told_when
+from desirepath.console.reasons import because, retold, told_when
 from desirepath.console.taste import Event, Foresight, Interest
 from desirepath.console.words import milliseconds, percent, quoted
 from desirepath.live.answer import Ask, Reply
@@ -68,7 +68,9 @@ class Trial:
             with card(self.words("trial.list"), self.words("trial.list_note"), "dp-first"):
                 self.times = box("dp-times")
                 self.fallback = box("")
+                self.wait = waiting()
                 self.slate = Slate(self.words("trial.new"), self.choose)
+                self.model = Text("", "dp-note dp-model", "p")
             with box("dp-col"):
                 with card(self.words("trial.next"), self.words("trial.next_note")):
                     self.next = box("")
@@ -102,7 +104,7 @@ class Trial:
                 picker = box("", "select").props('id="dp-action"')
                 with picker:
                     for place, name in enumerate(known):
-                        option = Text(name, tag="option")
+                        option = Text(words.action(name), tag="option")
                         option._props["value"] = str(place)
                         if name == self.action:
                             option._props["selected"] = True
@@ -125,11 +127,11 @@ class Trial:
             self.action = known[int(str(place))]
 
     async def _find_users(self, text: str) -> None:
-        found = await asyncio.to_thread(self.visit.desk.directory.find_users, text)
+        found = await aside(self.visit.desk.directory.find_users, text)
         self.who.suggest([{"id": name, "title": name} for name in found])
 
     async def _find_items(self, text: str) -> None:
-        found = await asyncio.to_thread(self.visit.desk.directory.find_items, text)
+        found = await aside(self.visit.desk.directory.find_items, text)
         self.other.suggest([{"id": name, "title": title, "more": name} for name, title in found])
 
     async def become(self, user_id: str | None) -> None:
@@ -146,7 +148,7 @@ class Trial:
             self.slate.wait()
             began = time.perf_counter()
             try:
-                await asyncio.wrap_future(self.project.keep([self._row(item_id)]))
+                await done(self.project.keep([self._row(item_id)]))
             except Busy as error:
                 ui.notify(str(error), type="warning")
                 self.slate.show(self.slate._props["rows"])
@@ -183,17 +185,18 @@ class Trial:
         subject = self.subject
         ask = Ask(user_id=subject.user_id, k=N_ITEMS)
         began = time.perf_counter()
-        reply = await asyncio.wrap_future(self.project.recommend(ask))
+        reply = await done(self.project.recommend(ask))
         answered_ms = 1e3 * (time.perf_counter() - began)
         self.project.remember(reply, ask)
         if subject is not self.subject:
             return  # somebody else was picked meanwhile
-        rows = await asyncio.to_thread(self._rows, reply, subject)
+        rows = await aside(self._rows, reply, subject)
+        self.wait.clear()
         self.slate.show(rows)
         subject.reply = reply
         subject.ranks = {shown.item_id: rank for rank, shown in enumerate(reply.items, start=1)}
         self._show_times(reply, kept_ms, answered_ms)
-        events, tastes, foresight = await asyncio.to_thread(self._profile, subject)
+        events, tastes, foresight = await aside(self._profile, subject)
         if subject is self.subject:
             self._show_line(events, subject)
             self._show_interests(tastes, subject)
@@ -212,9 +215,9 @@ class Trial:
     async def _explain(self, ask: Ask, reply: Reply, rows: list[dict[str, Any]]) -> None:
         """Put what the history did for each item below its title, once it is known."""
         language: Language = "zh" if self.words.language == "zh" else "en"
-        told = await asyncio.to_thread(self.project.insight.explain, ask, reply.items, language)
+        told = await aside(self.project.insight.explain, ask, reply.items, language)
         if reply is self.subject.reply:
-            sentences = {why.item_id: why.sentence for why in told if why.events}
+            sentences = {why.item_id: retold(why, self.taste, language) for why in told if why.events}
             self.slate.show([{**row, "why": sentences.get(row["id"], row["why"])} for row in rows])
 
     def _rows(self, reply: Reply, subject: Subject) -> list[dict[str, Any]]:
@@ -235,7 +238,7 @@ class Trial:
                     "tags": " · ".join(self.taste.labels(shown.item_id, words.language)[:4]),
                     "chance": told,
                     "width": round(100 * (shown.probability or 0.0) / most, 1) if most else 0,
-                    "say": words("trial.say", rank=rank, title=title, action=self.action),
+                    "say": words("trial.say", rank=rank, title=title, action=words.action(self.action)),
                 }
             )
         return rows
@@ -248,7 +251,7 @@ class Trial:
                 _time(milliseconds(kept_ms), words("trial.kept"), "dp-kept")
             _time(milliseconds(answered_ms), words("trial.answered"), "dp-answered")
             _time(f"{reply.n_events:,}", words("trial.events"), "dp-events")
-            Text(reply.model_version, "dp-tag")
+        self.model.set_text(words("trial.model", name=reply.model_version))
         self.fallback.clear()
         if reply.fallback:
             with self.fallback:
@@ -265,7 +268,10 @@ class Trial:
                 for place, event in enumerate(events):
                     with box("dp-fresh" if place < subject.n_chosen else "", "li"):
                         Text(event.title, "dp-title")
-                        Text(f"{event.action} · {self.words.ago(event.time_s, now_s)}", tag="small")
+                        Text(
+                            f"{self.words.action(event.action)} · {self.words.ago(event.time_s, now_s)}",
+                            tag="small",
+                        )
 
     def _show_interests(self, tastes: list[Interest], subject: Subject) -> None:
         self.interests.clear()
@@ -274,7 +280,7 @@ class Trial:
                 key = "trial.interests_none" if not self.taste.attributes else "trial.line_empty"
                 empty(self.words(key))
             several = len({taste.attribute for taste in tastes}) > 1
-            shown = tastes[:8] if not several else _evenly(tastes, 5)
+            shown = tastes[:8] if not several else _evenly(tastes)
             with box("dp-bars", "ul"):
                 attribute = ""
                 for taste in shown:
@@ -294,19 +300,19 @@ class Trial:
             with box("dp-bars", "ul"):
                 for name, chance in foresight.actions:
                     before = subject.chances.get(name, 0.0) if subject.chances else chance
-                    _meter(name, chance, before)
+                    _meter(self.words.action(name), chance, before)
             if foresight.median_s is not None:
                 Text(told_when(foresight, self.words), "dp-note dp-when", "p")
             subject.chances = dict(foresight.actions)
 
 
-def _evenly(tastes: list[Interest], k: int) -> list[Interest]:
-    """The first k of each attribute."""
+def _evenly(tastes: list[Interest]) -> list[Interest]:
+    """The first six of the first attribute, the first three of each other."""
     seen: dict[str, int] = {}
     kept = []
     for taste in tastes:
         seen[taste.attribute] = seen.get(taste.attribute, 0) + 1
-        if seen[taste.attribute] <= k:
+        if seen[taste.attribute] <= (6 if len(seen) == 1 else 3):
             kept.append(taste)
     return kept
 

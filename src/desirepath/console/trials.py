@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.words import percent
 
@@ -23,10 +22,11 @@ metric = "ctr"
 async def trials(visit: Visit) -> None:
     """Build the page."""
     words, project = visit.words, visit.desk.project
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     running = project.scenarios.now().experiments
-    found = await asyncio.to_thread(project.results.experiments, running, HOURS) if running else []
+    found = await aside(project.results.experiments, running, HOURS) if running else []
+    place.clear()
     with place:
         if not found:
             with card(

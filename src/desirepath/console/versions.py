@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, box
+from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.tables import Column, table
 from desirepath.errors import DesirepathError
@@ -25,7 +24,7 @@ METRIC_ORDER = ("ndcg@", "hit_rate@", "mrr@", "recall@", "coverage@", "diversity
 
 async def versions(visit: Visit) -> None:
     """Build the page."""
-    place = box("")
+    place = waiting()
     await ui.context.client.connected()
     await _fill(visit, place)
 
@@ -33,9 +32,9 @@ async def versions(visit: Visit) -> None:
 async def _fill(visit: Visit, place: ui.element) -> None:
     words, project = visit.words, visit.desk.project
     registry = _registry(project)
-    frame = await asyncio.to_thread(registry.versions)
-    ledger = await asyncio.to_thread(registry.ledger)
-    evaluation = await asyncio.to_thread(_evaluation, project)
+    frame = await aside(registry.versions)
+    ledger = await aside(registry.ledger)
+    evaluation = await aside(_evaluation, project)
     place.clear()
     with place:
         status = None if project.rollout is None else project.rollout.status()
@@ -128,8 +127,8 @@ def _button(visit: Visit, key: str, name: str, change: Callable[[str, str], Any]
         if not await dialog:
             return
         try:
-            await asyncio.to_thread(change, name, words("models.by_hand"))
-            await asyncio.to_thread(_follow, project)
+            await aside(change, name, words("models.by_hand"))
+            await aside(_follow, project)
         except DesirepathError as error:
             ui.notify(str(error), type="negative")
             return
@@ -154,7 +153,7 @@ def _follow(project: Project) -> None:
 async def _train(visit: Visit, place: ui.element) -> None:
     rollout = visit.desk.project.rollout
     assert rollout is not None
-    began = await asyncio.to_thread(rollout.retrain, visit.words("models.by_hand"))
+    began = await aside(rollout.retrain, visit.words("models.by_hand"))
     said = "models.train_began" if began else "models.train_not"
     ui.notify(visit.words(said), type="positive" if began else "warning")
     await _fill(visit, place)

@@ -58,6 +58,28 @@ class Words:
         said = phrases().get(key)
         return otherwise if said is None else said[self._place]
 
+    def action(self, name: str) -> str:
+        """What an action is called; its own name where there is no other.
+
+        >>> Words("zh").action("purchase"), Words("en").action("purchase"), Words("zh").action("my_action")
+        ('购买', 'purchase', 'my_action')
+        """
+        return self.get(f"action.{name}", name)
+
+    def feature(self, name: str) -> str:
+        """What a feature of users is called; hours and weekdays by themselves.
+
+        >>> words = Words("en")
+        >>> words.feature("hour_06"), words.feature("weekday_1"), words.feature("Drama")
+        ('06–07 h', 'Mon', 'Drama')
+        """
+        kind, _, number = name.rpartition("_")
+        if kind == "hour" and number.isdigit():
+            return self("segments.hour", a=number, b=f"{int(number) + 1:02d}")
+        if kind == "weekday" and number.isdigit():
+            return self("users.weekdays").split("|")[int(number) - 1]
+        return self.get(f"feature.{name}", name)
+
     def ago(self, time_s: float, now_s: float) -> str:
         """How long ago a moment was, in one unit."""
         gone = max(0.0, now_s - time_s)
