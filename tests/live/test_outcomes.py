@@ -71,7 +71,7 @@ EVENTS = said(
     ("r3", None, "satisfaction", 5, 2.0),
     ("r3", None, "satisfaction", 9, 4.0),  # the last counts
     ("r1", None, "satisfaction", 5, 5.0),
-    ("r1", "a", "scroll", 1),  # no outcome
+    ("r1", "a", "skip", 1),  # no outcome
 )
 
 
@@ -119,11 +119,19 @@ def test_impressions_that_clients_report() -> None:
 
 
 def test_a_shorter_window_and_other_words() -> None:
-    config = OutcomeConfig(window_s=90, click_actions=("scroll",), conversion_actions=("click",))
+    config = OutcomeConfig(window_s=90, click_actions=("skip",), conversion_actions=("click",))
     found = figures(metrics(attribute(LISTS, EVENTS, config)))
-    assert found["old", "ctr"] == 2 / 5  # a was scrolled to, b converted
+    assert found["old", "ctr"] == 2 / 5  # a was skipped, b converted
     assert found["old", "conversion"] == 1 / 2
     assert ("old", "satisfaction") not in found
+
+
+def test_any_behaviour_is_a_click_where_none_is_named() -> None:
+    events = said(("r1", "a", "listen", 1), ("r1", "b", "dislike", 1), ("r1", "c", "impression", 1))
+    outcomes = attribute(LISTS, events, OutcomeConfig(shown="served"))
+    assert outcomes.items.filter("clicked")["item_id"].to_list() == ["a"]
+    named = attribute(LISTS, events, OutcomeConfig(shown="served", click_actions=("click",)))
+    assert not named.items["clicked"].any()
 
 
 def test_stretches_of_time() -> None:

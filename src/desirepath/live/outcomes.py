@@ -57,8 +57,13 @@ class OutcomeConfig:
 
     window_s: float = 86_400.0
     """Seconds after a list in which feedback still counts for it, > 0."""
-    click_actions: tuple[str, ...] = ("click", "view", "play", "read")
-    """Actions on a listed item that count as a click; a conversion counts as one too."""
+    click_actions: tuple[str, ...] = ()
+    """Actions on a listed item that count as a click; empty: all but impressions, ratings and
+    `negative_actions`. A conversion counts as a click too."""
+    negative_actions: tuple[str, ...] = (
+        *("dislike", "skip", "hide", "block", "report", "not_interested", "remove", "unlike"),
+    )
+    """Actions that are no click where `click_actions` is empty."""
     conversion_actions: tuple[str, ...] = ("purchase", "buy", "order", "subscribe")
     """Actions on a listed item that count as a conversion of its list."""
     shown: Literal["auto", "served", "reported"] = "auto"
@@ -71,7 +76,7 @@ class OutcomeConfig:
         if not self.window_s > 0:
             raise ConfigError(f"window_s must be above 0; got {self.window_s}.")
         both = set(self.click_actions) & {IMPRESSION, SATISFACTION}
-        if both or not self.click_actions:
+        if both:
             raise ConfigError(
                 f"click_actions must name what people do with an item; got {self.click_actions}."
             )
@@ -250,15 +255,13 @@ def _matched(
     rows: pl.DataFrame, said: pl.DataFrame, config: OutcomeConfig
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Feedback that counts, with a column `kind`, and how much does not, by reason."""
-    kinds = {
-        **dict.fromkeys(config.click_actions, "click"),
-        **dict.fromkeys(config.conversion_actions, "conversion"),
-        IMPRESSION: "impression",
-        SATISFACTION: "rating",
-    }
-    said = said.with_columns(pl.col("action").replace_strict(kinds, default=None).alias("kind")).filter(
-        pl.col("kind").is_not_null()
-    )
+    kinds: dict[str, str | None] = dict.fromkeys(config.negative_actions)
+    kinds |= dict.fromkeys(config.click_actions, "click")
+    kinds |= dict.fromkeys(config.conversion_actions, "conversion")
+    kinds |= {IMPRESSION: "impression", SATISFACTION: "rating"}
+    other = None if config.click_actions else "click"
+    kind = pl.col("action").replace_strict(kinds, default=other, return_dtype=pl.String)
+    said = said.with_columns(kind.alias("kind")).filter(pl.col("kind").is_not_null())
     lists = rows.select("recommendation_id", pl.col("time").alias("served")).unique("recommendation_id")
     listed = rows.select("recommendation_id", "item_id", pl.lit(True).alias("listed"))
     said = said.join(lists, on="recommendation_id", how="left", maintain_order="left").join(

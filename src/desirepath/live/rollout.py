@@ -189,10 +189,10 @@ class Rollout:
 
     def _judge(self) -> None:
         """Promote or set aside the candidate once it is clear."""
-        if self.watch is None:
+        if self.watch is None or self.config.promote == "never":
             return
         found, name = self.watch.decision(), self.watch.shadow.candidate
-        if found.verdict == "promote" and self.config.promote != "never":
+        if found.verdict == "promote":
             self.registry.promote(name, found.reason)
             log.info("candidate promoted", version=name, reason=found.reason)
             self._follow_registry()
