@@ -119,7 +119,15 @@ def test_the_seed_decides_alone():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"share": 1.5}, {"draws": 3}, {"slots": (1, 1)}, {"slots": (0,)}, {"prior_impressions": 0.0}]
+    "wrong",
+    [
+        {"share": 1.5},
+        {"draws": 3},
+        {"slots": (1, 1)},
+        {"slots": (0,)},
+        {"pool": 1000, "draws": 2000},
+        {"prior_impressions": 0.0},
+    ],
 )
 def test_ranges(wrong):
     with pytest.raises(ConfigError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -140,6 +141,8 @@ def test_what_is_kept_is_not_changed_by_a_request():
         {"k": 0},
         {"diversity": 1.5},
         {"seed": -1},
+        {"caps": {"author": 0}},
+        {"values": {"buy": math.inf}},
     ],
 )
 def test_wrong_requests(wrong):

@@ -438,3 +438,31 @@ def test_the_best_of_values():
     allowed = np.ones(8, dtype=bool)
     allowed[4] = False
     assert Candidates.best("popular", values, 9, allowed).item_ix.tolist() == [5, 6, 2]
+
+
+@given(
+    created=st.lists(st.none() | st.integers(0, 9), min_size=2, max_size=40),
+    n=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_newest_are_found_either_way(created, n, seed):
+    """The kept order and a pass over all moments give the same items."""
+    moments = [None, None] + [None if c is None else datetime.fromtimestamp(c, UTC) for c in created]
+    schema = {"created_at": pl.Datetime("us", "UTC")}
+    found = ItemAttributes(pl.DataFrame({"created_at": moments}, schema=schema))
+    allowed = np.random.default_rng(seed).random(len(found)) < 0.5
+    for mask in (None, allowed):
+        best = Candidates.best("latest", found.created_s().copy(), n, mask)
+        leading = Candidates.leading("latest", found.newest(), found.created_s(), n, mask)
+        assert leading.item_ix.tolist() == best.item_ix.tolist()
+        assert leading.score.tolist() == best.score.tolist()
+
+
+def test_long_lists_go_on_by_value():
+    vectors = np.zeros((12, 2), dtype=np.float32)
+    vectors[2:8], vectors[8:12] = [1, 0], [0, 1]
+    slate = arrange(offered(), k=10, vectors=vectors, diversity=1.0, diversity_pool=7)
+    assert names(slate)[1] == 6
+    assert sorted(names(slate)[:7]) == list(range(7))
+    assert names(slate)[7:] == [7, 8, 9]

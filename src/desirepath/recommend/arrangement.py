@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from desirepath.recommend.attributes import CATEGORIES, ItemAttributes
 from desirepath.recommend.caps import Caps
-from desirepath.recommend.diversity import ByRelevance, Picker, features, picker
+from desirepath.recommend.diversity import Picker, features, picker
 from desirepath.recommend.exploration import Drawn, epsilon, thompson
 from desirepath.recommend.filters import counted
 from desirepath.recommend.pool import Pool
@@ -33,14 +33,8 @@ class Chosen:
     caps: Caps
     alone: Ints
     """The order without diversity and caps."""
-
-    def left_out(self) -> Ints:
-        """Rows that a cap closed and that are worth more than the least of the chosen."""
-        if not self.caps or not self.free:
-            return np.zeros(0, dtype=np.int64)
-        is_chosen = np.isin(self.alone, self.free)
-        ahead = self.alone[: int(np.flatnonzero(is_chosen)[-1])]
-        return ahead[(self.caps.closed_by[ahead] >= 0) & ~is_chosen[: len(ahead)]]
+    out: Ints
+    """Rows that a cap closed and that are worth more than the least of the chosen."""
 
 
 def choose(
@@ -53,25 +47,37 @@ def choose(
     for row in pool.pins.values():
         caps.take(row)
     if not caps and not terms.diversity:
-        return Chosen(order[:n_free].tolist(), caps, order)
-    near = order[: max(terms.scenario.diversity_pool, n_free)] if terms.diversity else order
+        return Chosen(order[:n_free].tolist(), caps, order, order[:0])
+    near = order[: terms.scenario.diversity_pool] if terms.diversity else order[:0]
     free: list[int] = []
-    for rows in (near, order[len(near) :]):
-        pick = (
-            _picker(pool, rows, attributes, item_vectors, terms) if rows is near else ByRelevance(len(rows))
-        )
-        is_open = np.ones(len(rows), dtype=np.bool_)
-        tiers = pool.tier[rows] * TIER_STEP
-        while len(free) < n_free and len(rows):
-            gain = np.where(is_open & (caps.closed_by[rows] < 0), pick.gain - tiers, -np.inf)
-            j = int(gain.argmax())
-            if gain[j] == -np.inf:
-                break
-            is_open[j] = False
-            free.append(int(rows[j]))
-            caps.take(free[-1])
+    if len(near):
+        _fill(free, n_free, near, caps, _picker(pool, near, attributes, item_vectors, terms))
+    _fill(free, n_free, order[len(near) :], caps)
+    return Chosen(free, caps, order, _left_out(order, free, caps))
+
+
+def _fill(free: list[int], n_free: int, rows: Ints, caps: Caps, pick: Picker | None = None) -> None:
+    """Take rows until there are enough: always the first of the highest gain, or in order without `pick`."""
+    is_open = np.ones(len(rows), dtype=np.bool_)
+    while len(free) < n_free and len(rows):
+        may = is_open & (caps.closed_by[rows] < 0) if caps else is_open
+        j = int(may.argmax() if pick is None else np.where(may, pick.gain, -np.inf).argmax())
+        if not may[j]:
+            return
+        is_open[j] = False
+        free.append(int(rows[j]))
+        caps.take(free[-1])
+        if pick is not None:
             pick.take(j)
-    return Chosen(free, caps, order)
+
+
+def _left_out(order: Ints, free: list[int], caps: Caps) -> Ints:
+    if not caps or not free:
+        return order[:0]
+    is_chosen = np.zeros(len(caps.closed_by), dtype=np.bool_)
+    is_chosen[free] = True
+    ahead = order[: int(np.flatnonzero(is_chosen[order])[-1])]
+    return ahead[(caps.closed_by[ahead] >= 0) & ~is_chosen[ahead]]
 
 
 def _picker(
@@ -82,8 +88,6 @@ def _picker(
     terms: Terms,
 ) -> Picker:
     """What diversity asks at every step, the pinned items counted as taken."""
-    if not terms.diversity or not len(rows):
-        return ByRelevance(len(rows))
     pinned = list(pool.pins.values())
     everyone = np.concatenate([rows, np.array(pinned, dtype=np.int64)])
     labels = attributes.codes(CATEGORIES) if CATEGORIES in attributes.table.columns else None
@@ -103,19 +107,19 @@ def _picker(
     )
     for place in range(len(rows), len(everyone)):
         pick.take(place)
-    return _Head(pick, len(rows))
+    return _Head(pick, len(rows), tiers * TIER_STEP)
 
 
 class _Head:
-    """The first rows of a picker; the ones behind them are taken already."""
+    """The first rows of a picker, each source behind the ones before it; the rows after them are taken."""
 
-    def __init__(self, pick: Picker, n_rows: int) -> None:
-        self.pick, self.n_rows = pick, n_rows
-        self.gain = pick.gain[:n_rows]
+    def __init__(self, pick: Picker, n_rows: int, behind: NDArray[np.float64]) -> None:
+        self.pick, self.n_rows, self.behind = pick, n_rows, behind
+        self.gain = pick.gain[:n_rows] - behind
 
     def take(self, j: int) -> None:
         self.pick.take(j)
-        self.gain = self.pick.gain[: self.n_rows]
+        self.gain = self.pick.gain[: self.n_rows] - self.behind
 
 
 def lay_out(pool: Pool, chosen: Chosen, terms: Terms) -> Slate:
@@ -197,8 +201,8 @@ def _draw(pool: Pool, own: Ints, others: Ints, terms: Terms) -> tuple[Drawn, Int
 def _counts(pool: Pool, chosen: Chosen) -> dict[str, int]:
     """Candidates left out, by the first rule they fail; a cap counts those better than the last item."""
     counts = counted(pool.names, pool.failing[pool.source >= 0])
-    if chosen.caps and chosen.free:
-        closed = chosen.caps.closed_by[chosen.left_out()]
+    if len(chosen.out):
+        closed = chosen.caps.closed_by[chosen.out]
         for place, cap in enumerate(chosen.caps.caps):
             if n := int((closed == place).sum()):
                 counts[f"cap {cap.column}"] = n
@@ -245,7 +249,7 @@ def _moves(pool: Pool, chosen: Chosen, terms: Terms) -> dict[int, list[Applied]]
         return {}
     rank = np.zeros(len(pool.item_ix), dtype=np.int64)
     rank[chosen.alone] = np.arange(len(chosen.alone))
-    out = rank[chosen.left_out()]
+    out = rank[chosen.out]
     columns = ", ".join(cap.column for cap in chosen.caps.caps)
     moves: dict[int, list[Applied]] = {}
     for place, row in enumerate(chosen.free):

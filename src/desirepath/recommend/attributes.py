@@ -211,6 +211,15 @@ class ItemAttributes:
         moments = self.table.get_column(CREATED).dt.epoch("us").cast(pl.Float64) / 1e6
         return moments.fill_null(np.nan).to_numpy()
 
+    def newest(self) -> NDArray[np.int64]:
+        """Items whose moment of creation is known, the newest first; kept. See `Candidates.leading`."""
+        return self.keep(("newest", CREATED), self._newest)
+
+    def _newest(self) -> NDArray[np.int64]:
+        created_s = self.created_s()
+        known = FIRST + np.flatnonzero(~np.isnan(created_s[FIRST:]))
+        return known[np.argsort(-created_s[known], kind="stable")]
+
     def find(self, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
         """(n,) the index of each id, -1 for ids that are not in the table; kept.
 
@@ -322,6 +331,8 @@ class ItemAttributes:
                 self.find(item_ids)
             case ("created", _):
                 self.created_s()
+            case ("newest", _):
+                self.newest()
 
     def require(self, column: str) -> None:
         """Raise ConfigError unless there is such a column."""

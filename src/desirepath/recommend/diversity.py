@@ -31,16 +31,6 @@ class Picker(Protocol):
         ...
 
 
-class ByRelevance:
-    """Takes items in the order in which they come."""
-
-    def __init__(self, n_items: int) -> None:
-        self.gain: Floats = -np.arange(n_items, dtype=np.float64)
-
-    def take(self, j: int) -> None:
-        """Nothing changes with what was taken."""
-
-
 class MarginalRelevance:
     """Maximal marginal relevance: (1 - dial) relevance - dial x likeness to the nearest item taken.
 

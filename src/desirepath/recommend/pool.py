@@ -48,9 +48,7 @@ class Pool:
         self.moved = shifts(item_ix, attributes, terms.boosts, half_life_days, terms.now_s)
         value = self._value(terms, item_ix)
         pinned_ix, forced = self._pinned(attributes, terms)
-        absent = pinned_ix
-        if len(pinned_ix):
-            absent = pinned_ix[~np.isin(pinned_ix, item_ix[first])]
+        absent = np.array([ix for ix in pinned_ix.tolist() if not (item_ix == ix).any()], dtype=np.int64)
         self.source = np.concatenate([first, np.full(len(absent), -1)])
         """(N,) row of each candidate among all that was offered; -1 for pinned items that nobody offered."""
         blank = np.full(len(absent), np.nan)
@@ -106,9 +104,8 @@ class Pool:
         self.pins: dict[int, int] = {}
         """Place in the list (1 is first) to row of the pool."""
         if len(pinned_ix):
-            rows = {ix: row for row, ix in enumerate(self.item_ix.tolist())}
             for place, ix, force in zip(self.places, pinned_ix.tolist(), forced.tolist(), strict=True):
-                row = rows[ix]
+                row = int(np.flatnonzero(self.item_ix == ix)[0])
                 if force or self.failing[row] < 0:
                     self.pins[place] = row
                 else:

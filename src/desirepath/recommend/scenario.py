@@ -22,8 +22,8 @@ FALLBACK = ("similar", "trending", "popular", "latest")
 """Where items come from when the model has too few, in this order."""
 MAX_K = 1000
 """Longest list."""
-DIVERSITIES = ("dpp", "mmr")
-EXPLORATIONS = ("none", "epsilon", "thompson")
+MAX_DRAWN = 1_000_000
+"""Numbers that Thompson sampling draws for one list; some 0.1 seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,11 @@ class ExplorationConfig:
         _between("share", self.share, 0.0, 1.0)
         _between("pool", self.pool, 1, 1000)
         _between("draws", self.draws, 16, 100_000)
+        if self.pool * self.draws > MAX_DRAWN:
+            raise ConfigError(
+                f"pool x draws must be at most {MAX_DRAWN:,}, since every list draws so many numbers; "
+                f"got {self.pool * self.draws:,}."
+            )
         if not (self.prior_impressions > 0 and math.isfinite(self.prior_impressions)):
             raise ConfigError(f"prior_impressions must be above 0; got {self.prior_impressions}.")
         if len(set(self.slots)) != len(self.slots) or any(not 1 <= slot <= MAX_K for slot in self.slots):
@@ -132,7 +137,7 @@ class ScenarioConfig:
     diversity_method: Literal["dpp", "mmr"] = "dpp"
     """`dpp`: the list as a whole spans much (Chen 2018); `mmr`: no item is near another (Carbonell 1998)."""
     diversity_pool: int = 150
-    """How many of the best candidates diversity chooses from, 1 to 1000."""
+    """How many of the best candidates diversity chooses from, 1 to 1000; longer lists go on by value."""
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     """How much is left to chance."""
     fallback: tuple[str, ...] = FALLBACK
@@ -151,11 +156,7 @@ class ScenarioConfig:
                 raise ConfigError(f"{name} must be above 0; got {value}. Leave it out for no limit.")
         if self.filter:
             parse(self.filter)
-        for column, most in self.caps.items():
-            _between(f"caps.{column}", most, 1, MAX_K)
-        for action, worth in self.values.items():
-            if not math.isfinite(worth):
-                raise ConfigError(f"values.{action} must be a finite number; got {worth}.")
+        check_numbers(self.caps, self.values)
         if self.values and not any(self.values.values()):
             raise ConfigError("values must give some action a worth other than 0; leave it out otherwise.")
         check_pins(self.pins)
@@ -191,6 +192,15 @@ def check_pins(pins: Sequence[PinConfig]) -> None:
         if len(set(values)) != len(values):
             again = next(value for value in values if values.count(value) > 1)
             raise ConfigError(f"Two pins must not share the {name} {again!r}. Drop one of them.")
+
+
+def check_numbers(caps: Mapping[str, int], values: Mapping[str, float]) -> None:
+    """Raise ConfigError unless caps are from 1 to 1000 and values finite."""
+    for column, most in caps.items():
+        _between(f"caps.{column}", most, 1, MAX_K)
+    for action, worth in values.items():
+        if not math.isfinite(worth):
+            raise ConfigError(f"values.{action} must be a finite number; got {worth}.")
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:

@@ -16,6 +16,7 @@ from desirepath.recommend.scenario import (
     ExplorationConfig,
     PinConfig,
     ScenarioConfig,
+    check_numbers,
     check_pins,
 )
 from desirepath.recommend.slate import Request
@@ -54,6 +55,7 @@ class Terms:
             raise ConfigError(f"diversity must be from 0 to 1; got {diversity}.")
         if request.seed < 0:
             raise ConfigError(f"seed must be 0 or above; got {request.seed}.")
+        check_numbers(request.caps, request.values or {})
         own = exclude_seen if scenario.exclude_seen is None else scenario.exclude_seen
         return cls(
             scenario=scenario,
