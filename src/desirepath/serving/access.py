@@ -30,7 +30,7 @@ PROJECT_HEADER = "x-desirepath-project"
 SESSION = "desirepath_session"
 SESSION_S = 12 * 3600
 """How long a login lasts, seconds."""
-OPEN = frozenset({"/livez", "/readyz", "/login"})
+OPEN = frozenset({"/livez", "/readyz", "/login", "/api/health/live", "/api/health/ready"})
 """Paths that need no key: probes, which tell nothing but yes or no, and the way in."""
 WITH_ANY_KEY = frozenset({"/docs", "/openapi.json"})
 BY_ROUTE = ("/v1/", "/api/", "/metrics")

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from desirepath.live.project import Project
 from desirepath.serving import events, feedback, health, insight, items, login, recommend, upkeep, users
+from desirepath.serving.gorse import add_gorse
 from desirepath.serving.guard import guard
 from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
@@ -46,6 +47,7 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
     _name_shapes(app)
 
     guard(app, projects, config)
+    add_gorse(app)
     return app
 
 
