@@ -18,6 +18,7 @@ from desirepath.errors import ConfigError, WorkspaceError
 from desirepath.flows.registry import models, promote, rollback
 from desirepath.flows.retraining import fresh_from, fresh_queries, retrain, retrain_config
 from desirepath.live.retrainer import RetrainConfig
+from desirepath.live.store import LiveStore
 from desirepath.models.markov import Markov
 from desirepath.recommend.ranking import target_ranks
 from desirepath.recommend.rebased import rebased
@@ -136,6 +137,32 @@ def test_nothing_new_is_not_judged(shop: Path) -> None:
     assert answer.plain["gate"]["events"] == 0
     assert Registry(Workspace.open(shop)).candidate() == answer.plain["name"]
     assert "too few to judge by" in str(answer.shown[0])
+
+
+def test_what_a_live_store_has_is_learned_too(shop: Path) -> None:
+    table = pl.read_csv(log(shop.parent / "live.csv", 3, users=120, first=12, last=24))
+    store = LiveStore(f"sqlite:///{shop / 'live.db'}")
+    rows = [
+        {
+            **dict.fromkeys(("session_id", "value", "recommendation_id", "position", "more")),
+            "event_id": f"e{number}",
+            "user_id": user,
+            "item_id": item,
+            "action": "event",
+            "time_us": second * 1_000_000,
+            "received_us": second * 1_000_000,
+        }
+        for number, (user, item, second) in enumerate(table.iter_rows())
+    ]
+    store.keep(rows).result(30)
+    store.close()
+    answer = retrain(shop, WORDS)
+    assert answer.plain["gate"]["verdict"] == "not worse"
+    sequences = Sequences.load(shop / "sequences")
+    assert sequences.n_events == 120 * 24
+    assert answer.plain["gate"]["events"] == int(
+        (sequences.time_s >= answer.plain["gate"]["fresh_from_s"]).sum()
+    )
 
 
 def test_impressions_are_no_behaviour(shop: Path) -> None:

@@ -59,6 +59,9 @@ def retrain(
     margin: Annotated[
         float | None, typer.Option("--margin", help="How much worse is not worse, as a share of NDCG@10.")
     ] = None,
+    database: Annotated[
+        str, typer.Option("--database", metavar="URL", help="The live store, if it is not in the workspace.")
+    ] = "",
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -67,4 +70,7 @@ def retrain(
 
     changes = {"model": model or None, "promote": promote, "margin": margin}
     options = retrain_config(folder, **{key: value for key, value in changes.items() if value is not None})
-    drawn(lambda progress: retrain(folder, settings or [], progress, options=options), as_json)
+    drawn(
+        lambda progress: retrain(folder, settings or [], progress, options=options, database=database),
+        as_json,
+    )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from desirepath import config as configuration
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError, nearest
 from desirepath.evaluation.comparison import evaluate
+from desirepath.flows.compaction import compact
 from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.learning import sample
 from desirepath.flows.progress import Progress, silent
@@ -36,6 +37,8 @@ from desirepath.training.holdout import Holdout, hold_out_last, mean_ndcg
 from desirepath.workspace import Workspace, fingerprint
 
 METRIC = "ndcg@10"
+LIVE = "live.db"
+"""The live store of a workspace that names no other."""
 MOST_HELD, FEWEST_HELD = 1024, 50
 """Users whose last event is kept back, to end training early and to fit probabilities."""
 TITLE = "Training a new model"
@@ -47,8 +50,11 @@ def retrain(
     progress: Progress = silent,
     *,
     options: RetrainConfig | None = None,
+    database: str = "",
 ) -> Answer:
     """Fit a model anew on the log, judge it against the current one, and keep it as the candidate.
+
+    Where the workspace has a live store (or `database` names one), what it has becomes part of the log first.
 
     Of the events since the current model's training, the last `fresh_share` are kept out of the new one's:
     neither has seen them, and both are asked for them. The version that is kept is the one that was judged.
@@ -68,6 +74,8 @@ def retrain(
                 f"{folder} has no model to compare with yet. Run `desirepath run FILE --to {folder}` first."
             )
         before = registry.open(current)
+        if database or (folder / LIVE).exists():
+            compact(folder, database=database, progress=progress)
         sequences = _behaviour(open_sequences(workspace, progress))
         cut_s = fresh_from(sequences, before.made["trained_until_s"], options.fresh_share)
         after = _trained(workspace, settings, sequences, cut_s, options.model or before.model.name, progress)
@@ -146,6 +154,7 @@ def judged(
     if queries is None or len(queries) < options.min_judged:
         return report | {"verdict": "not judged"}
     queries = sample(queries, settings)
+    report |= {"events": len(queries), "fresh_events": report["events"]}
     train = sequences.select(np.asarray(sequences.time_s) < cut_s)
     evaluation = replace(
         settings.evaluation,
@@ -268,7 +277,7 @@ def _keep(registry: Registry, after: Version, gate: dict[str, Any], options: Ret
     if verdict == "worse":
         registry.reject(after.name, _figures(gate))
         state = "set aside, since it is worse on fresh events"
-    elif verdict == "not worse" and options.promote == "gate":
+    elif verdict == "not worse" and options.promote == "gate" and registry.current() == gate["against"]:
         registry.promote(after.name, _figures(gate))
         state = "answers now"
     else:
