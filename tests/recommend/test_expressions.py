@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desirepath.errors import ConfigError
-from desirepath.recommend.expressions import MAX_DEPTH, MAX_LENGTH, kind_of, parse
+from desirepath.recommend.comparison import kind_of
+from desirepath.recommend.expressions import MAX_DEPTH, MAX_LENGTH, parse
 
 ITEMS = pl.DataFrame(
     {

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, ShapeError, nearest
 from desirepath.recommend.codes import Codes, encode
-from desirepath.recommend.expressions import kind_of, parse
+from desirepath.recommend.comparison import kind_of
+from desirepath.recommend.expressions import parse
 from desirepath.schema import FIRST, ITEM
 from desirepath.sequences import Vocabulary
 

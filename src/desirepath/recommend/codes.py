@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
-from desirepath.recommend.expressions import kind_of
+from desirepath.recommend.comparison import kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

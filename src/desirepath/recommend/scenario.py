@@ -16,7 +16,8 @@ import polars as pl
 
 from desirepath.config import resolve
 from desirepath.errors import ConfigError, nearest
-from desirepath.recommend.expressions import Kinds, parse
+from desirepath.recommend.comparison import Kinds
+from desirepath.recommend.expressions import parse
 
 FALLBACK = ("similar", "trending", "popular", "latest")
 """Where items come from when the model has too few, in this order."""
