@@ -218,6 +218,8 @@ def test_a_slow_shadow_never_holds_up_those_who_offer(world, monkeypatch: pytest
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(ConfigError, match="margin"):
         ShadowConfig(margin=1.0)
+    with pytest.raises(ConfigError, match="load"):
+        ShadowConfig(load=0.0)
     with pytest.raises(ConfigError, match="min_events"):
         ShadowConfig(min_events=0)
     with pytest.raises(DataError, match="one an event"):

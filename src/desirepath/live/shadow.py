@@ -35,8 +35,8 @@ Verdict = Literal["promote", "watch", "reject"]
 Floats = NDArray[np.float64]
 FORMAT = 1
 K = 10
-AT_ONCE = 256
-"""Events asked about together."""
+AT_ONCE = 64
+"""Events asked about together: few enough not to hold up requests for long."""
 MOST_WAITING = 64
 """Groups of events that may wait; what comes beyond is left out, and counted."""
 SAVE_EVERY_S = 5.0
@@ -54,6 +54,9 @@ class ShadowConfig:
     """Hours after which an undecided candidate is set aside, > 0."""
     confidence: float = 0.95
     """Chance that the interval is right at every look, in (0, 1)."""
+    load: float = 0.25
+    """Share of the time in which the shadow may compute, in (0, 1]; of events that come faster, some are left
+    out."""
     organic: bool = True
     """Leave out events that name a recommendation: they answer the current model's lists, and favour it."""
 
@@ -63,6 +66,8 @@ class ShadowConfig:
                 "margin must lie in [0, 1) and confidence between 0 and 1; got "
                 f"{self.margin} and {self.confidence}."
             )
+        if not 0.0 < self.load <= 1.0:
+            raise ConfigError(f"load must lie in (0, 1]; got {self.load}.")
         if self.min_events < 1 or not self.max_hours > 0:
             raise ConfigError(
                 "min_events must be at least 1 and max_hours above 0; got "
@@ -216,7 +221,7 @@ class Watch:
         self._after_us = 1e6 * max(float(r.version.made["trained_until_s"]) for r in self._rankers)
         self._queue: queue.Queue[list[Mapping[str, Any]] | None] = queue.Queue(MOST_WAITING)
         self._lock = threading.Lock()
-        self._ends = False
+        self._ends = threading.Event()
         self.error: str | None = None
         """Why events could not be asked about the last time that happened."""
         self._saved_s = time.monotonic()
@@ -246,21 +251,26 @@ class Watch:
 
     def close(self) -> None:
         """Write the score, and end; what waits is left out."""
-        self._ends = True
+        self._ends.set()
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)  # wakes the thread; where the queue is full it is awake
         self._thread.join()
 
     def _run(self) -> None:
-        while (rows := self._queue.get()) is not None and not self._ends:
+        while (rows := self._queue.get()) is not None and not self._ends.is_set():
             for first in range(0, len(rows), AT_ONCE):
                 part = rows[first : first + AT_ONCE]
+                began = time.perf_counter()
                 try:
                     self._score(part)
                 except DesirepathError as error:
                     self.error = str(error)
                     with self._lock:
                         self.shadow.left_out += len(part)
+                spent_s = time.perf_counter() - began
+                self._ends.wait(spent_s * (1.0 / self.shadow.config.load - 1.0))
+                if self._ends.is_set():
+                    break
             if time.monotonic() - self._saved_s >= SAVE_EVERY_S:
                 self._save()
             self._queue.task_done()
