@@ -147,6 +147,22 @@ def test_the_table_tells_the_gate(registry: Registry) -> None:
     assert row["made_at"].hour == 10
 
 
+def test_a_damaged_version_hides_no_other(registry: Registry) -> None:
+    registry.add(version("b"))
+    (registry.folder("b") / "version.json").unlink()
+    states = dict(registry.versions().select("name", "state").iter_rows())
+    assert states == {"20260101T000000-popularity": "current", "b": "damaged"}
+    with pytest.raises(WorkspaceError, match="holds no trained model"):
+        registry.open("b")
+
+
+def test_the_history_does_not_grow_for_ever(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LINES", 3)
+    for name in "bcdef":
+        registry.add(version(name))
+    assert [line["name"] for line in registry.ledger().history] == ["d", "e", "f"]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": "x"}'])
 def test_a_damaged_ledger_is_named(registry: Registry, text: str) -> None:
     registry.path.write_text(text)

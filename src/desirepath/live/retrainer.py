@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,7 +208,7 @@ def command_for(folder: Path, config: RetrainConfig) -> list[str]:
     It packs the SQLite store of the workspace by itself. A store elsewhere is to be packed before, in the
     server (`Rollout(compact=...)`): its URL may hold a password, which anyone could read in a command line.
     """
-    nice = ["nice", "-n", "10"] if os.name == "posix" else []
+    nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     command = [*nice, sys.executable, "-m", "desirepath", "retrain", str(folder), "--json"]
     return [*command, "--model", config.model] if config.model else command
 

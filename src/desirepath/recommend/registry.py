@@ -30,6 +30,8 @@ from desirepath.workspace import Workspace, write_atomically
 
 FORMAT = 1
 LEDGER = "serving.json"
+MOST_LINES = 1000
+"""Lines of history that are kept."""
 TABLE = {
     "name": pl.String(),
     "model": pl.String(),
@@ -59,7 +61,7 @@ class Ledger:
     rejected: Mapping[str, str] = field(default_factory=dict)
     """Versions that are not to be promoted by themselves, and why."""
     history: tuple[Mapping[str, Any], ...] = ()
-    """Every change, oldest first: at (UTC), what ("promote", "rollback", ...), name, reason."""
+    """The latest changes, oldest first: at (UTC), what ("promote", "rollback", ...), name, reason."""
 
     @property
     def current(self) -> str | None:
@@ -67,10 +69,10 @@ class Ledger:
         return self.way[-1] if self.way else None
 
     def noting(self, what: str, name: str, reason: str) -> Ledger:
-        """This ledger with one more line of history."""
+        """This ledger with one more line of history; the oldest go once there are very many."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         line = {"at": at, "what": what, "name": name, "reason": reason}
-        return replace(self, history=(*self.history, line))
+        return replace(self, history=(*self.history, line)[-MOST_LINES:])
 
 
 class Registry:
@@ -149,14 +151,19 @@ class Registry:
     def versions(self) -> pl.DataFrame:
         """One row a version, the newest first.
 
-        Columns: name, model, state ("current", "candidate", "rejected", "kept"), made_at, trained_until,
-        validation (NDCG@10 on events that chose it), and of its gate: verdict, difference from the model
-        that was current then, low and high of its interval; null where there was no gate.
+        Columns: name, model, state ("current", "candidate", "rejected", "kept"; "damaged" where its folder
+        cannot be read), made_at, trained_until, validation (NDCG@10 on events that chose it), and of its
+        gate: verdict, difference from the model that was current then, low and high of its interval; null
+        where there was no gate.
         """
         ledger = self.ledger()
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in reversed(ledger.known):
-            header = _header(self.folder(name))
+            try:
+                header = _header(self.folder(name))
+            except WorkspaceError:  # one folder that was damaged must not hide the others
+                rows.append({"name": name, "state": "damaged", "made_at": _stamp(name)})
+                continue
             made, model = header["made"], header["model"]
             gate = made.get("gate") or {}
             rows.append(
