@@ -179,6 +179,10 @@ def test_the_mark_stands_under_the_place():
     _, shown, mark = str(raised.value).splitlines()
     assert shown[mark.index("^") :].startswith("prise > 3")
     assert len(shown) < 80
+    for long in ("x" * 9_000 + " < 3", "price < '" + "x" * 9_000 + "'", "created_at > '" + "x" * 9_000 + "'"):
+        with pytest.raises(ConfigError) as raised:
+            parse(long).compile(ITEMS.schema)
+        assert len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,93 @@ def test_propensities_are_frequencies():
         assert n / n_seeds == pytest.approx(told[key], abs=5 * math.sqrt(0.25 / n_seeds))
 
 
+SOURCES = st.lists(
+    st.tuples(st.permutations(range(N)).map(lambda p: p[:9]), st.booleans(), st.booleans()), max_size=3
+)
+RULES = st.fixed_dictionaries(
+    {
+        "k": st.integers(1, 15),
+        "filter": st.sampled_from(["", "price < 12", "not 'even' in categories"]),
+        "max_age_days": st.sampled_from([None, 9.5]),
+        "min_probability": st.sampled_from([0.0, 0.3]),
+        "boosts": st.sampled_from([(), (BoostConfig(filter="price > 3", times=3.0),)]),
+        "freshness_half_life_days": st.sampled_from([None, 2.0]),
+        "values": st.sampled_from([{}, {"buy": 1.0, "hide": -2.0}]),
+        "pins": st.lists(
+            st.builds(PinConfig, item=st.sampled_from(IDS), position=st.integers(1, 15), force=st.booleans()),
+            max_size=3,
+            unique_by=(lambda pin: pin.item, lambda pin: pin.position),
+        ).map(tuple),
+        "caps": st.sampled_from([{}, {"author": 2}, {"categories": 1, "author": 3}]),
+        "diversity": st.sampled_from([0.0, 0.3, 1.0]),
+        "diversity_method": st.sampled_from(["dpp", "mmr"]),
+        "diversity_pool": st.sampled_from([1, 4, 150]),
+        "exploration": st.builds(
+            ExplorationConfig,
+            method=st.sampled_from(["none", "epsilon", "thompson"]),
+            share=st.floats(0, 1),
+            slots=st.sampled_from([(), (1,), (2, 9)]),
+            pool=st.integers(1, 9),
+            draws=st.just(16),
+        ),
+    }
+)
+
+
+@given(
+    sources=SOURCES,
+    rules=RULES,
+    seen=st.lists(st.integers(2, N + 1), max_size=6),
+    seed=st.integers(0, 9),
+    has_vectors=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_what_always_holds(sources, rules, seen, seed, has_vectors):
+    """Whatever the rules: no repeats, nothing that may not be shown, true places, propensities."""
+    rng = np.random.default_rng(seed)
+    given_sources = [
+        Candidates(
+            source=f"s{n}",
+            item_ix=np.array(order) + 2,
+            score=rng.normal(size=9),
+            probability=rng.random(9) if has_probability else None,
+            actions=("buy", "hide") if has_actions else (),
+            action_probability=rng.random((9, 2)) if has_actions else None,
+        )
+        for n, (order, has_probability, has_actions) in enumerate(sources)
+    ]
+    vectors = rng.normal(size=(N, 3)).astype(np.float32) if has_vectors else None
+    request = Request(seen_ix=np.array(seen, dtype=np.int64), seed=seed)
+    policy = Policy(ScenarioConfig(**rules))
+    slate = policy.arrange(given_sources, ATTRIBUTES, vectors, request, NOW_S)
+    shown = slate.item_ix.tolist()
+    assert len(set(shown)) == len(shown) <= rules["k"]
+    forced = {f"i{ix - 2}" for ix in shown} & {pin.item for pin in rules["pins"] if pin.force}
+    mask = policy.allowed(ATTRIBUTES, request, now_s=NOW_S)
+    least = rules["min_probability"]
+    for ix, p, propensity in zip(shown, slate.probability, slate.propensity, strict=True):
+        if f"i{ix - 2}" not in forced:
+            assert mask is None or mask[ix]
+            assert not p < least
+        assert 0 < propensity <= 1
+    is_pinned = [any(one.kind == "pin" for one in item) for item in slate.applied]
+    for pin in rules["pins"]:
+        ix = int(pin.item[1:]) + 2
+        if ix in shown and is_pinned[shown.index(ix)] and shown.index(ix) + 1 != pin.position:
+            # Past what fills the list: pins stand at its end, in order.
+            assert shown.index(ix) + 1 < pin.position
+            assert all(is_pinned[shown.index(ix) :])
+    offered_ix = {int(ix) for part in given_sources for ix in part.item_ix}
+    pinned_ix = {int(pin.item[1:]) + 2 for pin in rules["pins"]}
+    assert set(shown) <= offered_ix | pinned_ix
+    if not rules["caps"] and mask is None and not least:
+        assert len(shown) >= min(rules["k"], len(offered_ix))
+    again = policy.arrange(given_sources, ATTRIBUTES, vectors, request, NOW_S)
+    assert again.item_ix.tolist() == shown
+    assert again.reasons == slate.reasons
+    json.dumps(slate.reasons, allow_nan=False)
+
+
 def test_arrange_changes_nothing():
     candidates = offered(range(10), [0.1] * 10)
     before = [candidates.item_ix.copy(), candidates.score.copy(), candidates.probability.copy()]

@@ -352,6 +352,8 @@ def _plain(table: pl.DataFrame) -> pl.DataFrame:
     """Nested columns opened, moments as moments of UTC, categories as lists of text."""
     while nested := [name for name, kind in table.schema.items() if isinstance(kind, pl.Struct)]:
         table = table.unnest(nested, separator=".")
+    if table.schema.get(ITEM, pl.String) != pl.String:
+        table = table.with_columns(pl.col(ITEM).cast(pl.String))
     if CREATED in table.columns:
         kind = table.schema[CREATED]
         if kind == pl.Null or isinstance(kind, pl.Date | pl.Datetime):

@@ -13,7 +13,7 @@ from typing import NoReturn
 import polars as pl
 
 from desirepath.errors import ConfigError, nearest
-from desirepath.recommend.conditions import Column, Condition, Operand, Value, pointed
+from desirepath.recommend.conditions import SHOWN, Column, Condition, Operand, Value, pointed
 from desirepath.schema import TIME_DTYPE
 
 Kinds = Mapping[str, pl.DataType]
@@ -95,8 +95,12 @@ class Compiler:
     def _kind(self, operand: Operand) -> str:
         if isinstance(operand, Column):
             if operand.name not in self.schema:
-                hint = nearest(operand.name, self.schema) if self.schema else "No column is known of items."
-                self._wrong(f"Items have no column '{operand.name}'. {hint}", operand)
+                hint = (
+                    nearest(operand.name[:SHOWN], self.schema)
+                    if self.schema
+                    else "No column is known of items."
+                )
+                self._wrong(f"Items have no column '{operand.name[:SHOWN]}'. {hint}", operand)
             return kind_of(self.schema[operand.name])
         if isinstance(operand.value, bool):
             return "truth"
@@ -105,7 +109,8 @@ class Compiler:
     def _told(self, operand: Operand) -> str:
         kind = self._kind(operand)
         if isinstance(operand, Value):
-            return f"{operand.value!r} is a {kind} value"
+            value = operand.value[:SHOWN] if isinstance(operand.value, str) else operand.value
+            return f"{value!r} is a {kind} value"
         if kind == "nothing":
             return f"'{operand.name}' holds {self.schema[operand.name]}, which no condition reads"
         plain = {"truth": "true or false", "number": "numbers", "text": "texts", "time": "moments"}
@@ -144,7 +149,9 @@ class Compiler:
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
                 return pl.lit(moment.astimezone(UTC), dtype=TIME_DTYPE)
             except (ValueError, OverflowError):
-                self._wrong(f"'{operand.value}' is no moment; write 2026-01-31 or 2026-01-31T08:00Z", operand)
+                self._wrong(
+                    f"'{operand.value[:SHOWN]}' is no moment; write 2026-01-31 or 2026-01-31T08:00Z", operand
+                )
         return pl.lit(operand.value)
 
     def _comparison(self, condition: Condition) -> pl.Expr:
