@@ -138,7 +138,7 @@ def test_lists_that_were_shown_are_kept_once(tmp_path):
     second = import_from(Foreign(sources=[str(tmp_path / "more.csv")]), workspace).plain
     assert (first["lists_shown"], second["lists_shown"]) == (2, 3)
     assert (first["rows_kept"], second["rows_kept"]) == (4, 1)
-    assert pl.read_parquet(workspace / "impressions.parquet").height == 7
+    assert pl.read_parquet(workspace / "impressions" / "imported.parquet").height == 7
 
 
 def test_only_items_may_come(tmp_path):

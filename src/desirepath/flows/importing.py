@@ -103,8 +103,9 @@ def _merged(table: pl.DataFrame, kind: str, to: Path) -> pl.DataFrame:
 
 
 def _keep_shown(shown: pl.LazyFrame, workspace: Workspace) -> int:
-    """Add lists that were shown to impressions.parquet; how many lists it then has."""
-    place = workspace.folder / "impressions.parquet"
+    """Add lists that were shown to impressions/imported.parquet; how many lists it then has."""
+    place = workspace.folder / "impressions" / "imported.parquet"
+    place.parent.mkdir(exist_ok=True)
     part = place.with_name(place.name + ".part")
     known = [pl.scan_parquet(place)] if place.exists() else []
     both = pl.concat([*known, shown], how="diagonal_relaxed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users did to items, one row a (kind, user, item): a view of the events, for clients that think so.
+"""What users did to items, one row a (user, item, kind): a view of the events, for clients that think so.
 
 The events stay what they are, with order and repeats; this table is made from them when somebody reads it:
 those of the packed log once, those of the live store whenever there are new ones. A row may also be set or
@@ -10,74 +10,36 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import polars as pl
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Float,
-    Index,
-    MetaData,
-    String,
-    Table,
-    Text,
-    and_,
-    case,
-    delete,
-    false,
-    func,
-    or_,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, func, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from desirepath.events.log import EventLog
-from desirepath.live.actions import NOT_BEHAVIOUR
-from desirepath.live.store import LiveStore
-from desirepath.live.tables import ID_LENGTH, PACKED, STORE_ID, events, marks, users
-from desirepath.schema import ACTION, ITEM, TIME, USER, VALUE
-
-FOLDED = "feedback_seq"
-"""Mark of the last live event that the table knows."""
-PARTS = "feedback_parts"
-"""Mark of the parts of the packed log: how many rows of each are in the table, ALL when all are."""
-ALL = -1
-AT_ONCE = 10_000
-"""Events or rows of one write, so that events that come in need not wait long."""
-KIND, REPEAT = "feedback_type", "feedback_repeat"
-"""Keys of an event's further values: the kind that stands in the view, and whether it is left out there."""
-
-metadata = MetaData()
-
-feedback = Table(
-    "feedback",
+from desirepath.live.folding import (
+    ALL,
+    AT_ONCE,
+    FOLDED,
+    PARTS,
+    Laying,
+    collapsed,
+    erase_erased,
+    feedback,
+    fold,
+    mark,
     metadata,
-    Column("user_id", String(ID_LENGTH), primary_key=True),
-    Column("item_id", String(ID_LENGTH), primary_key=True),
-    Column("kind", String(128), primary_key=True),
-    Column("value", Float, nullable=False),
-    Column("time_us", BigInteger, nullable=False),
-    Column("updated_us", BigInteger, nullable=False),
-    Column("comment", Text),
-    Column("labels", JSON),
-    Column("is_mark", Boolean, nullable=False),
-    Column("is_whole", Boolean, nullable=False),
-    Column("is_removed", Boolean, nullable=False),
-    Index("feedback_by_item", "item_id"),
-    Index("feedback_by_kind", "kind", "user_id", "item_id"),
+    set_mark,
 )
-"""`is_mark`: it was shown, not done. `is_whole`: older events no longer count in it."""
+from desirepath.live.store import Busy, LiveStore, Row
+from desirepath.live.tables import PACKED, STORE_ID
+
+LATEST_S = 3600.0
+"""Seconds after which events are taken in even if nobody reads; they must not leave the store before."""
 
 Key = tuple[str, str, str]
 """user_id, item_id, kind."""
@@ -114,21 +76,19 @@ class Feedback:
         """Make the table where there is none; the packed log is not laid out yet."""
         self._store, self._log = store, log
         self._laying = threading.Lock()
+        self._n_new, self._folded_s = 0, time.monotonic()
         store.write(self._begin).result()
         self.is_laid_out = not self._waiting()
 
     def _begin(self, connection: Connection) -> None:
         """The table and its marks; parts that were packed from events that the table knows are done."""
         metadata.create_all(connection)
-        gone = select(users.c.user_id).where(
-            users.c.user_id == feedback.c.user_id, feedback.c.time_us < users.c.erased_us
-        )
-        connection.execute(delete(feedback).where(gone.exists()))
-        seq, parts = _mark(connection, FOLDED), _mark(connection, PARTS)
+        erase_erased(connection)
+        seq, parts = mark(connection, FOLDED), mark(connection, PARTS)
         if seq is None:
-            _set(connection, FOLDED, int(_mark(connection, PACKED) or 0))
+            set_mark(connection, FOLDED, int(mark(connection, PACKED) or 0))
         known = dict(parts or {})
-        packed = _packed(self._log, str(_mark(connection, STORE_ID)))
+        packed = _packed(self._log, str(mark(connection, STORE_ID)))
         for part in self._log.manifest.parts:
             span = packed.get(part.file.partition("/")[0])
             if part.file in known or seq is None or span is None:
@@ -137,8 +97,8 @@ class Feedback:
                 known[part.file] = ALL
             else:  # packed before this table saw them; the live store may have removed them since
                 known[part.file] = 0
-                _set(connection, FOLDED, max(int(_mark(connection, FOLDED)), span[1]))
-        _set(connection, PARTS, known)
+                set_mark(connection, FOLDED, max(int(mark(connection, FOLDED)), span[1]))
+        set_mark(connection, PARTS, known)
 
     def _waiting(self) -> dict[str, int]:
         """Parts of the packed log that the table does not know, and how far it knows them."""
@@ -156,17 +116,27 @@ class Feedback:
             return False
         try:
             for file, done in self._waiting().items():
-                rows = _collapsed(pl.read_parquet(self._log.folder / file))
+                rows = collapsed(pl.read_parquet(self._log.folder / file))
                 for first in range(done, max(rows.height, 1), AT_ONCE):
-                    self._store.write(_Laying(rows, file, first)).result()
+                    self._store.write(Laying(rows, file, first)).result()
             self.is_laid_out = True
         finally:
             self._laying.release()
         return True
 
+    def heed(self, rows: Sequence[Row]) -> None:
+        """Count new events, and take them in now and then; for `Project.listeners`."""
+        self._n_new += len(rows)
+        if self._n_new >= AT_ONCE or time.monotonic() - self._folded_s > LATEST_S:
+            try:
+                self._store.write(lambda connection: fold(connection, 2 * AT_ONCE))
+            except Busy:
+                return  # the next ones ask again
+            self._n_new, self._folded_s = 0, time.monotonic()
+
     def catch_up(self) -> None:
         """Take in what the live store has since the last time."""
-        while self._store.write(lambda connection: _fold(connection, AT_ONCE)).result():
+        while self._store.write(lambda connection: fold(connection, AT_ONCE)).result():
             pass
 
     def put(self, rows: Sequence[FeedbackRow]) -> Future[None]:
@@ -174,7 +144,7 @@ class Feedback:
         unique = {row.key: row for row in rows}
 
         def work(connection: Connection) -> None:
-            _fold(connection)
+            fold(connection)
             for row in unique.values():
                 connection.execute(delete(feedback).where(_is(row.key)))
             if unique:
@@ -186,21 +156,12 @@ class Feedback:
         """Take away the rows of a user, an item or both, of one kind or all; how many there were."""
 
         def work(connection: Connection) -> int:
-            _fold(connection)
+            fold(connection)
             chosen = and_(*_chosen(user_id, item_id, kind))
             n = connection.execute(select(func.count()).select_from(feedback).where(chosen)).scalar_one()
             gone = {"is_removed": True, "is_whole": True, "comment": None, "labels": None, "value": 0.0}
             connection.execute(update(feedback).where(chosen).values(**gone))
             return int(n)
-
-        return self._store.write(work)
-
-    def erase(self, user_id: str) -> Future[None]:
-        """Forget a user, so that nothing of him stays on disk."""
-
-        def work(connection: Connection) -> None:
-            _fold(connection)
-            connection.execute(delete(feedback).where(feedback.c.user_id == user_id))
 
         return self._store.write(work)
 
@@ -257,8 +218,8 @@ def _packed(log: EventLog, store_id: str) -> dict[str, tuple[int, int]]:
     """Folders of the log that were packed from a live store, and the first and last event of each."""
     found = {}
     for ingest in log.manifest.ingests:
-        for mark in ingest.fingerprints:
-            span = re.fullmatch(rf"live:{re.escape(store_id)}:(\d+)-(\d+)", mark)
+        for told in ingest.fingerprints:
+            span = re.fullmatch(rf"live:{re.escape(store_id)}:(\d+)-(\d+)", told)
             if span is not None:
                 found[f"{ingest.number:06d}"] = (int(span[1]), int(span[2]))
     return found
@@ -290,163 +251,3 @@ def _values(row: FeedbackRow) -> dict[str, Any]:
         "is_whole": True,
         "is_removed": False,
     }
-
-
-def _mark(connection: Connection, name: str) -> Any:
-    return connection.execute(select(marks.c.value).where(marks.c.name == name)).scalar()
-
-
-def _set(connection: Connection, name: str, value: Any) -> None:
-    if not connection.execute(marks.update().where(marks.c.name == name).values(value=value)).rowcount:
-        connection.execute(marks.insert().values(name=name, value=value))
-
-
-def _insert(connection: Connection) -> Any:
-    dialect = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
-    return dialect.insert(feedback)
-
-
-def _fold(connection: Connection, most: int | None = None) -> bool:
-    """Take in the live events after the mark, `most` at once; whether there are more."""
-    seq = int(_mark(connection, FOLDED) or 0)
-    last = int(connection.execute(select(func.max(events.c.seq))).scalar() or 0)
-    stop = last if most is None else min(last, seq + most)
-    if stop <= seq:
-        return False
-    kind = events.c.more[KIND].as_string()
-    named = func.coalesce(kind, events.c.action)
-    is_seen = case((kind.is_not(None), 1), else_=0)
-    grouped = (
-        select(
-            events.c.user_id,
-            events.c.item_id,
-            named.label("kind"),
-            func.sum(func.coalesce(events.c.value, 0.0)).label("value"),
-            func.min(events.c.time_us).label("time_us"),
-            func.max(events.c.time_us).label("updated_us"),
-            func.max(events.c.seq).label("last"),
-            func.min(is_seen).label("is_mark"),
-        )
-        .where(
-            events.c.seq > seq,
-            events.c.seq <= stop,
-            events.c.more[REPEAT].as_string().is_(None),
-            or_(kind.is_not(None), events.c.action.not_in(NOT_BEHAVIOUR)),
-        )
-        .group_by(events.c.user_id, events.c.item_id, named)
-        .subquery()
-    )
-    latest = events.alias("latest")
-    source = select(
-        grouped.c.user_id,
-        grouped.c.item_id,
-        grouped.c.kind,
-        grouped.c.value,
-        grouped.c.time_us,
-        grouped.c.updated_us,
-        latest.c.more["comment"].as_string(),
-        latest.c.more["labels"],
-        grouped.c.is_mark == 1,
-        false(),
-        false(),
-    ).join_from(grouped, latest, latest.c.seq == grouped.c.last)
-    names = [column.name for column in feedback.columns]
-    statement = _insert(connection).from_select(names, source.where(latest.c.seq > seq))
-    new, old = statement.excluded, feedback.c
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "item_id", "kind"],
-            set_={
-                "value": case((old.is_removed, new.value), else_=old.value + new.value),
-                "time_us": case(
-                    (or_(old.is_removed, new.time_us < old.time_us), new.time_us), else_=old.time_us
-                ),
-                "updated_us": case(
-                    (or_(old.is_removed, new.updated_us > old.updated_us), new.updated_us),
-                    else_=old.updated_us,
-                ),
-                "comment": new.comment,
-                "labels": new.labels,
-                "is_mark": and_(new.is_mark, or_(old.is_removed, old.is_mark)),
-                "is_removed": false(),
-            },
-        )
-    )
-    _set(connection, FOLDED, stop)
-    return stop < last
-
-
-@dataclass(frozen=True, slots=True)
-class _Laying:
-    """Lays out some rows of one part of the packed log, and notes how far it came."""
-
-    rows: pl.DataFrame
-    file: str
-    first: int
-
-    def __call__(self, connection: Connection) -> None:
-        part = self.rows.slice(self.first, AT_ONCE)
-        if part.height:
-            self._lay(connection, part)
-        done = self.first + part.height
-        known = dict(_mark(connection, PARTS))
-        known[self.file] = ALL if done >= self.rows.height else done
-        _set(connection, PARTS, known)
-
-    def _lay(self, connection: Connection, part: pl.DataFrame) -> None:
-        rows = part.to_dicts()
-        for row in rows:
-            row["labels"] = None if row["labels"] is None else orjson.loads(row["labels"])
-        statement = _insert(connection)
-        new, old = statement.excluded, feedback.c
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["user_id", "item_id", "kind"],
-                set_={
-                    "value": old.value + new.value,
-                    "time_us": case((new.time_us < old.time_us, new.time_us), else_=old.time_us),
-                    "updated_us": case(
-                        (new.updated_us > old.updated_us, new.updated_us), else_=old.updated_us
-                    ),
-                    "comment": func.coalesce(old.comment, new.comment),
-                    "is_mark": false(),
-                },
-                where=old.is_whole.is_(False),
-            ),
-            rows,
-        )
-        gone = select(users.c.user_id).where(
-            users.c.user_id == feedback.c.user_id, feedback.c.time_us < users.c.erased_us
-        )
-        who = part.get_column("user_id").unique().to_list()
-        erased = select(users.c.user_id).where(users.c.erased_us.is_not(None)).limit(1)
-        if connection.execute(erased).first() is not None:
-            connection.execute(delete(feedback).where(feedback.c.user_id.in_(who), gone.exists()))
-
-
-def _collapsed(log: pl.DataFrame) -> pl.DataFrame:
-    """Events of the packed log, one row a user, item and action, as rows of the table."""
-    moment = pl.col(TIME).dt.epoch("us")
-    updated = moment
-    if "updated" in log.columns:
-        said = pl.col("updated").str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
-        updated = pl.max_horizontal(moment, said.dt.epoch("us"))
-    texts = [
-        (pl.col(name) if name in log.columns else pl.lit(None, pl.String)).drop_nulls().last().alias(name)
-        for name in ("comment", "labels")
-    ]
-    value = pl.col(VALUE).fill_nan(0.0).sum() if VALUE in log.columns else pl.lit(0.0)
-    return (
-        log.lazy()
-        .filter(~pl.col(ACTION).is_in(sorted(NOT_BEHAVIOUR)))
-        .group_by(pl.col(USER), pl.col(ITEM), pl.col(ACTION).alias("kind"))
-        .agg(
-            value.cast(pl.Float64).alias("value"),
-            moment.min().alias("time_us"),
-            updated.max().alias("updated_us"),
-            *texts,
-        )
-        .with_columns(is_mark=False, is_whole=False, is_removed=False)
-        .sort(USER, ITEM, "kind")
-        .collect()
-    )

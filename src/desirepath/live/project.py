@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 from desirepath.errors import DataError, WorkspaceError
 from desirepath.live.answer import Ask, Reply, Shown
 from desirepath.live.engine import Engine
+from desirepath.live.folding import erase_user
 from desirepath.live.insight import Insight
 from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
@@ -166,6 +167,7 @@ class Project:
                 for name, table in (("events", events), ("lists", impressions))
             }
             self.records.forget_user(connection, user_id)
+            erase_user(connection, user_id)
             self.states.erase(user_id)
             return gone
 

@@ -19,7 +19,8 @@ from fastapi import APIRouter, Request, Response
 
 from desirepath.errors import DataError
 from desirepath.live.actions import IMPRESSION, NOT_BEHAVIOUR
-from desirepath.live.feedback import KIND, REPEAT, FeedbackRow
+from desirepath.live.feedback import FeedbackRow
+from desirepath.live.folding import CONTEXT, KIND, REPEAT
 from desirepath.live.store import Row, now_us
 from desirepath.serving.gorse.project import Asked, GorseProject, Sent
 from desirepath.serving.gorse.wire import (
@@ -122,13 +123,13 @@ async def keep(view: GorseProject, given: list[Given], event_ids: list[str]) -> 
     for one, event_id in zip(given, event_ids, strict=True):
         moment = received if one.time_us is None else one.time_us
         is_mark = moment > received + CLOCK_ERROR_US or one.kind in NOT_BEHAVIOUR
-        more: dict[str, Any] = {KIND: one.kind} if is_mark else {}
-        more |= {} if one.comment is None else {"comment": one.comment}
-        more |= {} if one.labels is None else {"labels": one.labels}
-        more |= {REPEAT: "yes"} if one.key in met else {}
+        context: dict[str, Any] = {KIND: one.kind} if is_mark else {}
+        context |= {} if one.comment is None else {"comment": one.comment}
+        context |= {} if one.labels is None else {"labels": one.labels}
+        context |= {REPEAT: "yes"} if one.key in met else {}
         met.add(one.key)
         action = IMPRESSION if is_mark else one.kind
-        rows.append(event(event_id, one, (action, moment, received), more))
+        rows.append(event(event_id, one, (action, moment, received), context))
     try:
         view.project.actions_room(row["action"] for row in rows)
     except DataError as error:
@@ -140,7 +141,7 @@ async def keep(view: GorseProject, given: list[Given], event_ids: list[str]) -> 
     return [row["time_us"] for row in rows]
 
 
-def event(event_id: str, one: Given, when: tuple[str, int, int], more: dict[str, Any]) -> Row:
+def event(event_id: str, one: Given, when: tuple[str, int, int], context: dict[str, Any]) -> Row:
     """A feedback as the store keeps it; `when` is its action, its moment and when it was received."""
     action, time_us, received_us = when
     return {
@@ -154,7 +155,7 @@ def event(event_id: str, one: Given, when: tuple[str, int, int], more: dict[str,
         "value": one.value or None,
         "recommendation_id": None,
         "position": None,
-        "more": more or None,
+        "more": {CONTEXT: context} if context else None,
     }
 
 

@@ -68,6 +68,7 @@ class GorseProject:
         self.config: GorseConfig = resolve({"gorse": GorseConfig}, {"gorse": said})["gorse"]
         log = EventLog(project.workspace.events)
         self.feedback = Feedback(project.store, log)
+        project.listeners.append(self.feedback.heed)
         self.users = Directory(project, log.ids(USER))
 
     def counted(self, name: str) -> Counted:

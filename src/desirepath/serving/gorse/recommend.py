@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from desirepath.errors import DataError
 from desirepath.live.actions import IMPRESSION
 from desirepath.live.answer import Ask, Reply, Shown
-from desirepath.live.feedback import KIND
+from desirepath.live.folding import KIND
 from desirepath.live.store import now_us
 from desirepath.recommend.attributes import CATEGORIES
 from desirepath.recommend.scenario import MAX_K

@@ -80,6 +80,5 @@ async def delete_user(user_id: str, view: Changed) -> Response:
     """Erase a user and all that he did."""
     named(user_id, "UserId")
     await asyncio.wrap_future(view.project.forget(user_id))
-    await asyncio.wrap_future(view.feedback.erase(user_id))
     view.users.forget(user_id)
     return affected(1)
