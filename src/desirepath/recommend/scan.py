@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.recommend.tiles import TILE, product, products
+from desirepath.recommend.tiles import TILE, products
 from desirepath.schema import FIRST
 
 ROWS = 2048
@@ -43,6 +43,12 @@ class Scan(NamedTuple):
     """(B,) what scores are multiplied by in the exponent; of length 0 where the sums are not wanted."""
     mass: NDArray[np.float64]
     """(T, B, 2) greatest exponent seen by each thread, and the sum of exp(exponent - greatest)."""
+    seen: NDArray[np.int32]
+    """(S,) rows of each query's history, ascending and without doubles; of length 0 without sums."""
+    seen_at: NDArray[np.int64]
+    """(B + 1,) whose rows they are."""
+    seen_rough: NDArray[np.float32]
+    """(S,) rough scores of those rows, as they went into the sums."""
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -145,8 +151,20 @@ def _widened(rows: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
+def _place(values: Any, first: Any, last: Any, value: Any) -> Any:
+    """The first place in values[first:last], which ascend, that holds `value` or more."""
+    while first < last:
+        middle = (first + last) // 2
+        if values[middle] < value:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@numba.njit(cache=True, nogil=True)
 def scan_blocks(scan: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> Any:
-    """Candidates of every query among the blocks of one thread: rows of items, and how many each holds.
+    """Candidates of every query among the blocks of one thread: items, rough scores, and how many each has.
 
     Blocks are visited in leaps (of a number prime to theirs) over the whole catalogue, so that the first
     few already tell what a good score is, whatever the order of the items. Every item that is among the n
@@ -172,6 +190,12 @@ def scan_blocks(scan: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> An
             if len(scan.slope):
                 mass = scan.mass[thread, b]
                 _add_exponentials(rough, scale, scan.slope[b] * unit, mass, exponent, power)
+                last = scan.seen_at[b + 1]
+                for k in range(_place(scan.seen, scan.seen_at[b], last, begin), last):
+                    r = scan.seen[k] - begin
+                    if r >= end - begin:
+                        break
+                    scan.seen_rough[k] = scale[r] * (unit * np.float32(rough[r]))
             if _count_reaching(rough, scale, unit, slack, low[b]) == 0:
                 continue
             mask = b if len(scan.allowed) > 1 else 0
@@ -191,7 +215,7 @@ def scan_blocks(scan: Any, leap: Any, n: Any, thread: Any, n_threads: Any) -> An
         held[b], low[b] = _tighten(items[b], scores[b], scan.scale, scan.slack[b], held[b], n)
         for j in range(held[b]):
             items[b, j] += FIRST
-    return items, held
+    return items, scores, held
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -203,16 +227,22 @@ def _dot(x: Any, y: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def settle(vectors: Any, state: Any, item: Any, hidden: Any, score: Any) -> int:
-    """Score candidates in full, without those in `hidden`, which is sorted; how many stay, at the front."""
-    n = 0
-    for j in range(len(item)):
-        place = np.searchsorted(hidden, item[j])
-        if place == len(hidden) or hidden[place] != item[j]:
-            item[n] = item[j]
-            score[n] = _dot(vectors[item[j]], state)
-            n += 1
-    return n
+def settle(vectors: Any, states: Any, items: Any, held: Any, scores: Any) -> None:
+    """Score candidates in full; places that hold none get -inf."""
+    for b in range(len(items)):
+        for j in range(items.shape[1]):
+            scores[b, j] = _dot(vectors[items[b, j]], states[b]) if j < held[b] else np.float32(-np.inf)
+
+
+@numba.njit(cache=True, nogil=True)
+def hide(items: Any, held: Any, hidden: Any, hidden_at: Any, scores: Any) -> None:
+    """Give -inf to the candidates that are hidden from their query; those of each query ascend."""
+    for b in range(len(items)):
+        last = hidden_at[b + 1]
+        for j in range(held[b]):
+            k = _place(hidden, hidden_at[b], last, items[b, j])
+            if k < last and hidden[k] == items[b, j]:
+                scores[b, j] = np.float32(-np.inf)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -224,24 +254,41 @@ def score_items(vectors: Any, states: Any, item: Any, out: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def mend_mass(scan: Any, vectors: Any, state: Any, b: Any, item: Any, added: Any, mass: Any) -> None:
-    """Put whole scores in the place of rough ones in a sum of exponentials: those of `item`, without doubles.
+def _exchange(mass: Any, old: Any, new: Any) -> None:
+    """Put exp(new) in the place of exp(old)."""
+    if new > mass[0]:
+        mass[1] *= np.exp(mass[0] - new)
+        mass[0] = new
+    mass[1] += np.exp(new - mass[0]) - np.exp(old - mass[0])
 
-    Their exponents are raised by `added` at the same time.
+
+@numba.njit(cache=True, nogil=True)
+def mend_mass(
+    scan: Any, vectors: Any, states: Any, items: Any, rough: Any, scores: Any, held: Any, returning: Any
+) -> Any:
+    """(B,) logs of the sums of all threads, with whole scores for candidates and histories.
+
+    What is in the history has `returning` added to its exponent. Candidates that are in it count once.
     """
-    rate = np.float64(scan.slope[b])
-    rough, exact = np.empty(len(item)), np.empty(len(item))
-    for j in range(len(item)):
-        v, row = item[j], item[j] - FIRST
-        whole = product(scan.tiles, scan.state[b], row)
-        rough[j] = rate * np.float64(scan.scale[row] * (scan.unit[b] * np.float32(whole)))
-        exact[j] = rate * np.float64(_dot(vectors[v], state)) + added[j]
-        if exact[j] > mass[0]:
-            mass[1] *= np.exp(mass[0] - exact[j])
-            mass[0] = exact[j]
-    for j in range(len(item)):
-        mass[1] += np.exp(exact[j] - mass[0]) - np.exp(rough[j] - mass[0])
-    mass[1] = max(mass[1], 1e-300)
+    out = np.empty(len(items), dtype=np.float64)
+    mass = np.empty(2, dtype=np.float64)
+    for b in range(len(items)):
+        rate, first, last = np.float64(scan.slope[b]), scan.seen_at[b], scan.seen_at[b + 1]
+        mass[0], mass[1] = scan.mass[0, b, 0], scan.mass[0, b, 1]
+        for t in range(1, len(scan.mass)):
+            top = max(mass[0], scan.mass[t, b, 0])
+            mass[1] = mass[1] * np.exp(mass[0] - top)
+            mass[1] += scan.mass[t, b, 1] * np.exp(scan.mass[t, b, 0] - top)
+            mass[0] = top
+        for j in range(held[b]):
+            k = _place(scan.seen, first, last, items[b, j] - FIRST)
+            if k == last or scan.seen[k] != items[b, j] - FIRST:
+                _exchange(mass, rate * rough[b, j], rate * scores[b, j])
+        for k in range(first, last):
+            exact = rate * np.float64(_dot(vectors[scan.seen[k] + FIRST], states[b]))
+            _exchange(mass, rate * scan.seen_rough[k], exact + returning)
+        out[b] = mass[0] + np.log(max(mass[1], 1e-300))
+    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.scan import (
     ROWS,
     Scan,
+    hide,
     mend_mass,
     scan_blocks,
     score_items,
@@ -30,9 +31,13 @@ from desirepath.recommend.scan import (
 from desirepath.recommend.tiles import TILE, quantise
 from desirepath.schema import FIRST, PADDING
 from desirepath.sequences import Queries
+from desirepath.sequences.queries import ranges
 
 ROWS_PER_THREAD = 1 << 16
 """Items below which a further thread costs more than it takes over."""
+
+Flat = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""Items of B queries, one after the other, and (B + 1,) where each query's begin."""
 
 Partition = tuple[NDArray[np.float64], NDArray[np.float64]]
 """What `Calibration.partition` gives: (B,) what multiplies the scores, and (B,) log of the denominator."""
@@ -136,8 +141,8 @@ class Shortlist:
                 cheaper than a mask for each query.
         """
         states_BD, mask = self._checked(states_BD, n, allowed)
-        scan = self._prepared(states_BD, mask, np.zeros(0, np.float32))
-        item_BN, score_BN, _ = self._listed(scan, states_BD, n, _sorted(hidden, len(states_BD)))
+        scan = self._prepared(states_BD, mask)
+        item_BN, score_BN, _ = self._listed(scan, states_BD, n, hidden)
         return item_BN, score_BN
 
     def top_with_partition(
@@ -168,18 +173,10 @@ class Shortlist:
         if len(queries) != len(states_BD):
             raise ShapeError(f"There must be one state a query; got {len(states_BD)} and {len(queries)}.")
         slope_B = calibration.sharpness + calibration.relative / self._spreads(states_BD)
-        scan = self._prepared(states_BD, mask, slope_B.astype(np.float32))
-        item_BN, score_BN, found = self._listed(scan, states_BD, n, _sorted(hidden, len(states_BD)))
-        top_B = scan.mass[:, :, 0].max(axis=0)
-        mass_B2 = np.stack([top_B, (scan.mass[:, :, 1] * np.exp(scan.mass[:, :, 0] - top_B)).sum(axis=0)], 1)
-        for b, candidates in enumerate(found):
-            history = np.asarray(queries.sequences.item_ix[queries.start[b] : queries.stop[b]])
-            seen = np.unique(history[(history >= FIRST) & (history < len(self))]).astype(np.int32)
-            rest = np.setdiff1d(candidates, seen, assume_unique=True)
-            item = np.concatenate([seen, rest])
-            added = np.where(np.arange(len(item)) < len(seen), calibration.returning, 0.0)
-            mend_mass(scan, self._vectors, states_BD[b], b, item, added, mass_B2[b])
-        return Listed(item_BN, score_BN, (slope_B, mass_B2[:, 0] + np.log(mass_B2[:, 1])))
+        seen = _flat(queries, len(self))
+        scan = self._prepared(states_BD, mask, slope_B.astype(np.float32), seen)
+        item_BN, score_BN, log_B = self._listed(scan, states_BD, n, hidden, calibration.returning)
+        return Listed(item_BN, score_BN, (slope_B, log_B))
 
     def scores(self, states_BD: NDArray[np.float32], item_BK: NDArray[np.integer]) -> NDArray[np.float32]:
         """(B, K) scores of chosen items, as `top` would give them."""
@@ -201,7 +198,11 @@ class Shortlist:
         return np.ascontiguousarray(states_BD, dtype=np.float32), _mask(allowed, len(states_BD), len(self))
 
     def _prepared(
-        self, states_BD: NDArray[np.float32], mask: NDArray[np.bool_], slope_B: NDArray[np.float32]
+        self,
+        states_BD: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        slope_B: NDArray[np.float32] | None = None,
+        seen: Flat | None = None,
     ) -> Scan:
         n_queries, dim = states_BD.shape
         width = 2 * self._tiles.shape[1]
@@ -216,6 +217,7 @@ class Shortlist:
         # |s x - s' x'| <= |s| |x - x'| + |s - s'| |x'|, and what rounding in float32 may do to either.
         rounding = 2.0**-23 * (dim + 4)
         slack_B = norm_B * (self._error + rounding * self._length) + rest_B * self._length
+        rows, seen_at = seen or (np.zeros(0, np.int32), np.zeros(n_queries + 1, np.int64))
         mass = np.zeros((self._n_threads, n_queries, 2))
         mass[:, :, 0] = -np.inf
         return Scan(
@@ -226,33 +228,58 @@ class Shortlist:
             unit=unit_B,
             slack=(slack_B * 1.0001).astype(np.float32),
             allowed=mask,
-            slope=slope_B,
+            slope=np.zeros(0, np.float32) if slope_B is None else slope_B,
             mass=mass,
+            seen=rows - np.int32(FIRST),
+            seen_at=seen_at,
+            seen_rough=np.zeros(len(rows), np.float32),
         )
 
     def _listed(
-        self, scan: Scan, states_BD: NDArray[np.float32], n: int, hidden: list[NDArray[np.int32]]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32], list[NDArray[np.int32]]]:
+        self,
+        scan: Scan,
+        states_BD: NDArray[np.float32],
+        n: int,
+        hidden: Sequence[NDArray[np.integer]] | None,
+        returning: float = 0.0,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
+        """Lists, scores, and (B,) logs of the denominators where `scan` asks for them."""
+        hides = _sorted(hidden, len(states_BD))
+        items, rough, held = self._candidates(scan, n + int(np.diff(hides[1]).max(initial=0)))
+        scores = np.empty(items.shape, dtype=np.float32)
+        settle(self._vectors, states_BD, items, held, scores)
+        log_B = np.zeros(len(states_BD))
+        if len(scan.slope):
+            log_B = mend_mass(scan, self._vectors, states_BD, items, rough, scores, held, returning)
+        hide(items, held, *hides, scores)
+        best = np.lexsort((items, -scores), axis=1)[:, :n]
         item_BN, score_BN = _empty(len(states_BD), n)
-        n_wanted = n + max((len(items) for items in hidden), default=0)
+        width = best.shape[1]
+        item_BN[:, :width] = np.take_along_axis(items, best, axis=1)
+        score_BN[:, :width] = np.take_along_axis(scores, best, axis=1)
+        item_BN[score_BN == -np.inf] = PADDING
+        return item_BN, score_BN, log_B
+
+    def _candidates(
+        self, scan: Scan, n: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+        """(B, M) items and rough scores of what may be among the n best, and (B,) how many they are."""
         if self._pool is None:
-            parts = [scan_blocks(scan, self._leap, n_wanted, 0, 1)]
-        else:
-            jobs = [
-                self._pool.submit(scan_blocks, scan, self._leap, n_wanted, thread, self._n_threads)
-                for thread in range(self._n_threads)
-            ]
-            parts = [job.result() for job in jobs]
-        found = []
-        for b in range(len(states_BD)):
-            item = np.concatenate([items[b, : held[b]] for items, held in parts])
-            found.append(item.copy())
-            score = np.empty(len(item), dtype=np.float32)
-            n_left = settle(self._vectors, states_BD[b], item, hidden[b], score)
-            item, score = item[:n_left], score[:n_left]
-            best = np.lexsort((item, -score))[:n]
-            item_BN[b, : len(best)], score_BN[b, : len(best)] = item[best], score[best]
-        return item_BN, score_BN, found
+            items, rough, held = scan_blocks(scan, self._leap, n, 0, 1)
+            width = int(held.max(initial=0))
+            return items[:, :width].copy(), rough[:, :width].copy(), held
+        jobs = [
+            self._pool.submit(scan_blocks, scan, self._leap, n, thread, self._n_threads)
+            for thread in range(self._n_threads)
+        ]
+        parts = [job.result() for job in jobs]
+        held = np.sum([part[2] for part in parts], axis=0)
+        items = np.zeros((len(held), int(held.max(initial=0))), dtype=np.int32)
+        rough = np.zeros(items.shape, dtype=np.float32)
+        for b in range(len(held)):
+            for k, whole in enumerate((items, rough)):
+                whole[b, : held[b]] = np.concatenate([part[k][b, : part[2][b]] for part in parts])
+        return items, rough, held
 
     def _spreads(self, states_BD: NDArray[np.float32]) -> NDArray[np.float64]:
         """What `logit.spreads` gives for the scores of these states, without the scores."""
@@ -305,10 +332,12 @@ def listed_probabilities(
 
     As `Calibration.probabilities`, at a cost that does not grow with the catalogue.
     """
+    size = len(queries.sequences.items)
+    keys, _ = _keys(queries, size)
+    asked = np.arange(len(queries))[:, None] * size + item_BK
     seen_BK = np.zeros(item_BK.shape, dtype=np.bool_)
-    for b in range(len(queries)):
-        history = np.asarray(queries.sequences.item_ix[queries.start[b] : queries.stop[b]])
-        seen_BK[b] = np.isin(item_BK[b], history) & (item_BK[b] >= FIRST)
+    if len(keys):
+        seen_BK = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
     return calibration.probabilities(score_BK, seen_BK, partition)
 
 
@@ -337,12 +366,32 @@ def _mask(allowed: NDArray[np.bool_] | None, n_queries: int, n_entries: int) -> 
     return mask
 
 
-def _sorted(hidden: Sequence[NDArray[np.integer]] | None, n_queries: int) -> list[NDArray[np.int32]]:
+def _sorted(hidden: Sequence[NDArray[np.integer]] | None, n_queries: int) -> Flat:
+    """Hidden items of all queries, those of each in order; doubles stay."""
     if hidden is None:
-        return [np.zeros(0, dtype=np.int32)] * n_queries
+        return np.zeros(0, np.int32), np.zeros(n_queries + 1, np.int64)
     if len(hidden) != n_queries:
         raise ShapeError(f"hidden must have one array a query, {n_queries}; got {len(hidden)}.")
-    return [np.sort(np.asarray(items, dtype=np.int32)) for items in hidden]
+    parts = [np.sort(np.asarray(items, dtype=np.int32)) for items in hidden]
+    flat = np.concatenate([np.zeros(0, np.int32), *parts])
+    return flat, np.concatenate(
+        [np.zeros(1, np.int64), np.cumsum([len(part) for part in parts], dtype=np.int64)]
+    )
+
+
+def _keys(queries: Queries, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Query * size + item of the real items of all histories, in order and once each; (B + 1,) beginnings."""
+    item = np.asarray(queries.sequences.item_ix[ranges(queries.start, queries.stop)], dtype=np.int64)
+    key = np.repeat(np.arange(len(queries), dtype=np.int64) * size, queries.lengths) + item
+    key = np.sort(key[(item >= FIRST) & (item < size)])
+    key = key[np.concatenate([np.ones(min(len(key), 1), np.bool_), key[1:] != key[:-1]])]
+    return key, np.searchsorted(key, np.arange(len(queries) + 1, dtype=np.int64) * size)
+
+
+def _flat(queries: Queries, size: int) -> Flat:
+    """Items of all histories, those of each query ascending and without doubles."""
+    key, at = _keys(queries, size)
+    return (key % size).astype(np.int32), at
 
 
 def _second_moments(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
