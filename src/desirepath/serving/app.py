@@ -12,12 +12,23 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from desirepath.live.project import Project
-from desirepath.serving import events, feedback, health, insight, items, login, recommend, upkeep, users
+from desirepath.serving import (
+    events,
+    feedback,
+    health,
+    insight,
+    items,
+    login,
+    manual,
+    recommend,
+    upkeep,
+    users,
+)
 from desirepath.serving.gorse import add_gorse
 from desirepath.serving.guard import guard
 from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
-from desirepath.serving.shapes import EventIn
+from desirepath.serving.schema import describe
 
 VERSION = "1"
 
@@ -36,6 +47,8 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
         title="Desirepath",
         version=VERSION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         responses={"default": {"model": Problem, "description": "A problem, told as RFC 9457 says."}},
     )
     app.state.projects = dict(projects)
@@ -44,27 +57,8 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
         app.include_router(room.router, prefix="/v1")
     app.include_router(health.router)
     app.include_router(login.router)
-    _name_shapes(app)
-
+    app.include_router(manual.router)
+    describe(app, config.limits)
     guard(app, projects, config)
     add_gorse(app)
     return app
-
-
-def _name_shapes(app: FastAPI) -> None:
-    """Put the shapes that only hand-written parts of the schema name into it."""
-    made = app.openapi
-
-    def with_shapes() -> dict[str, object]:
-        if app.openapi_schema is None:
-            schema = made()
-            shapes = schema["components"]["schemas"]
-            shapes.setdefault(
-                "EventIn", EventIn.model_json_schema(ref_template="#/components/schemas/{model}")
-            )
-            for name, shape in shapes["EventIn"].pop("$defs", {}).items():
-                shapes.setdefault(name, shape)
-        assert app.openapi_schema is not None
-        return app.openapi_schema
-
-    app.openapi = with_shapes  # type: ignore[method-assign]

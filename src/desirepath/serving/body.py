@@ -10,8 +10,11 @@ import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
 
+from desirepath.serving.access import scope_of
 from desirepath.serving.problems import FieldError, ProblemError
 
+SCOPE = "x-scope"
+"""Where an operation of the schema says which scope it asks for."""
 MOST_DEPTH = 32
 """Lists and objects within each other."""
 _SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
@@ -123,7 +126,17 @@ class _StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is read by `loads`; give it to a router as `route_class`."""
+    """A route that reads its body by `loads`, and says in the schema which scope it asks for.
+
+    Give it to a router as `route_class`.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        """As the framework's own."""
+        super().__init__(*given, **options)
+        scope = scope_of(self.dependant)
+        if scope is not None:
+            self.openapi_extra = {**(self.openapi_extra or {}), SCOPE: scope}
 
     def get_route_handler(self) -> Any:
         """The handler of the framework, with a request of ours."""

@@ -16,12 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from desirepath.live.project import Project
 from desirepath.live.store import Row, now_us
 from desirepath.serving.access import Writer
-from desirepath.serving.body import loads, read_body
+from desirepath.serving.body import StrictRoute, loads, read_body
 from desirepath.serving.measures import measures_of
 from desirepath.serving.problems import FieldError, ProblemError, field_errors
 from desirepath.serving.shapes import EventIn, EventsOut
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=StrictRoute)
 MOST_EVENTS = 10_000
 """Events in one request."""
 ANONYMOUS = "session:"

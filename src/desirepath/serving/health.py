@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from desirepath.errors import DesirepathError
 from desirepath.live.project import Project
 from desirepath.serving.access import Caller, Reader
+from desirepath.serving.body import StrictRoute
 from desirepath.serving.measures import CONTENT_TYPE, Measures
 from desirepath.serving.problems import ProblemError
 from desirepath.serving.shapes import Shape
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=StrictRoute)
 LOOK_AGAIN_S = 1.0
 """How long a look at the databases is believed, so that probes cost them nothing."""
 
