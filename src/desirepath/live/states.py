@@ -154,7 +154,7 @@ class UserStates:
         if self._base is not None and user < self._n_base:
             stop = int(self._base.offsets[user + 1])
             if stop > self._base.offsets[user]:
-                last = max(last, _micros(self._base.time_s[stop - 1 : stop]).item())
+                last = max(last, micros(self._base.time_s[stop - 1 : stop]).item())
         return last
 
     def become(self, other: UserStates) -> None:
@@ -164,38 +164,74 @@ class UserStates:
 
     def histories(self, user_ids: Sequence[str | None]) -> Histories:
         """Everything these users did, in the order by time in which the log is packed; None did nothing."""
-        n = len(user_ids)
         with self._lock:
             users = np.array([self._user.get(u, -1) if u is not None else -1 for u in user_ids], np.int64)
             heads = np.where(users >= 0, self._head[np.maximum(users, 0)], -1)
             rows, owner = _walk(heads, self._previous)
-            live = Histories(owner, self._item[rows], self._action[rows], self._time[rows])
+            live = Live(owner, self._item[rows], self._action[rows], self._time[rows])
             base, n_base = self._base, self._n_base
             item_of, action_of = self._base_item, self._base_action
             erased = [self._erased.get(user, NEVER_US) for user in users.tolist()] if self._erased else None
-        owner, item, action, time_us = live
-        based = (users >= 0) & (users < n_base)
-        if base is not None and based.any():
-            of_base = np.where(based, users, 0)
-            start = np.asarray(base.offsets[of_base])
-            stop = np.where(based, base.offsets[of_base + 1], start)
-            old = ranges(start, stop)
-            owner = np.concatenate([np.repeat(np.arange(n), stop - start), owner])
-            old_item, old_action = base.item_ix[old], base.action_ix[old]
-            item = np.concatenate([old_item if item_of is None else item_of[old_item], item])
-            action = np.concatenate([old_action if action_of is None else action_of[old_action], action])
-            time_us = np.concatenate([_micros(base.time_s[old]), time_us])
-        if erased is not None and max(erased) > NEVER_US:
-            counts = time_us >= np.array(erased, np.int64)[owner]
-            owner, item, action, time_us = owner[counts], item[counts], action[counts], time_us[counts]
-        if not is_ordered(owner, time_us):
-            order = order_rows(owner, time_us)
-            owner, item, action, time_us = owner[order], item[order], action[order], time_us[order]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner, minlength=n))])
-        return Histories(offsets, item, action, time_us / 1e6)
+        base_row = np.where(users < n_base, users, -1)
+        return merged(base_row, Base(base, item_of, action_of), live, erased)
 
 
-def _micros(time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+class Base(NamedTuple):
+    """The packed log under some states."""
+
+    sequences: Sequences | None
+    item_ix: NDArray[np.int32] | None
+    """The catalogue's index of each item of the log; None where the log's own hold."""
+    action_ix: NDArray[np.int16] | None
+
+
+class Live(NamedTuple):
+    """Events since the log was packed, by user, each user's in the order in which they were kept."""
+
+    owner: NDArray[np.int64]
+    """(N,) which of the users that were asked for; never decreases."""
+    item_ix: NDArray[np.int32]
+    action_ix: NDArray[np.int16]
+    time_us: NDArray[np.int64]
+
+
+def merged(row: NDArray[np.int64], base: Base, live: Live, erased: Sequence[int] | None) -> Histories:
+    """Whole histories, in the order by time in which the log is packed; tied times as they came.
+
+    Args:
+        row: (B,) each user's row in the packed log; -1 for none.
+        base: the packed log.
+        live: what they did since.
+        erased: (B,) moments in microseconds before which nothing counts; None where nobody was erased.
+    """
+    n = len(row)
+    owner, item, action, time_us = live
+    based = row >= 0
+    log = base.sequences
+    if log is not None and based.any():
+        known = np.where(based, row, 0)
+        start = np.asarray(log.offsets[known])
+        stop = np.where(based, log.offsets[known + 1], start)
+        old = ranges(start, stop)
+        owner = np.concatenate([np.repeat(np.arange(n), stop - start), owner])
+        old_item, old_action = log.item_ix[old], log.action_ix[old]
+        item = np.concatenate([old_item if base.item_ix is None else base.item_ix[old_item], item])
+        action = np.concatenate(
+            [old_action if base.action_ix is None else base.action_ix[old_action], action]
+        )
+        time_us = np.concatenate([micros(log.time_s[old]), time_us])
+    if erased is not None and max(erased, default=NEVER_US) > NEVER_US:
+        counts = time_us >= np.array(erased, np.int64)[owner]
+        owner, item, action, time_us = owner[counts], item[counts], action[counts], time_us[counts]
+    if not is_ordered(owner, time_us):
+        order = order_rows(owner, time_us)
+        owner, item, action, time_us = owner[order], item[order], action[order], time_us[order]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner, minlength=n))])
+    return Histories(offsets, item, action, time_us / 1e6)
+
+
+def micros(time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Seconds as whole microseconds."""
     return np.rint(time_s * 1e6).astype(np.int64)
 
 
