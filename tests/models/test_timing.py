@@ -15,6 +15,7 @@ from scipy.integrate import quad
 
 from desirepath.errors import ConfigError, NotFittedError, ShapeError, TooLittleData
 from desirepath.evaluation.calibration import ece, log_loss
+from desirepath.models.clock import WeekClock
 from desirepath.models.outlook import EDGES_S, SCALE, SCALES_S, WIDTH_S, Outlook, bins
 from desirepath.models.timing import Timing, TimingConfig
 from desirepath.schema import FIRST, REQUIRED
@@ -66,9 +67,11 @@ def next_s(log: Sequences) -> np.ndarray:
     return time
 
 
-def any_outlook(seed: int, n: int = 4) -> Outlook:
+def any_outlook(seed: int, n: int = 4, uneven: bool = False) -> Outlook:
     rng = np.random.default_rng(seed)
     return Outlook(
+        begin_s=rng.uniform(0, 1e9, n),
+        clock=WeekClock(np.exp(rng.normal(0, 1, 168))) if uneven else WeekClock(),
         elapsed_s=np.append(0.0, np.exp(rng.uniform(-2, 17, n - 1))),
         known_s=np.inf,
         shape_QG=np.exp(rng.normal(0, 1.5, (n, len(SCALES_S)))),
@@ -107,9 +110,9 @@ def test_survival_is_the_gamma_mixture():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.01, 0.99))
-def test_quantiles_invert_chances(seed, level):
-    ahead = any_outlook(seed)
+@given(st.integers(0, 10_000), st.floats(0.01, 0.99), st.booleans())
+def test_quantiles_invert_chances(seed, level, uneven):
+    ahead = any_outlook(seed, uneven=uneven)
     wait = ahead.quantile(level)
     assert (wait >= 0).all()
     np.testing.assert_allclose(ahead.chance(wait), level, atol=1e-6)
@@ -151,9 +154,9 @@ def test_first_gaps_follow_kaplan_and_meier():
 def test_each_user_has_a_pace():
     """Poisson users of very different rates: each one's own median comes out; a newcomer's is wide."""
     rng = np.random.default_rng(2)
-    mean_s = HOUR_S * 10 ** rng.uniform(-0.5, 2.0, 400)
+    mean_s = HOUR_S * 10 ** rng.uniform(-0.5, 2.0, 200)
     end_s = 40 * DAY_S
-    log = until(renewal([rng.exponential(mean, int(3 * end_s / mean) + 5) for mean in mean_s]), end_s)
+    log = until(renewal([rng.exponential(mean, int(1.5 * end_s / mean) + 40) for mean in mean_s]), end_s)
     model = Timing(TimingConfig(max_gaps=200)).fit(log, until_s=end_s)
     known = np.flatnonzero((log.lengths > 60) & (mean_s > 2 * HOUR_S))
     ahead = model.outlook(Queries.latest(log, known))
@@ -177,7 +180,7 @@ def test_intervals_cover_on_unseen_users():
         ]
 
     end_s = 60 * DAY_S
-    train, fresh = until(renewal(users(500)), end_s), renewal(users(300))
+    train, fresh = until(renewal(users(300)), end_s), renewal(users(150))
     model = Timing().fit(train, until_s=end_s)
     rows = np.flatnonzero(np.isfinite(next_s(fresh)))
     rows = rows[fresh.time_s[rows] < 30 * DAY_S]
@@ -186,6 +189,22 @@ def test_intervals_cover_on_unseen_users():
     for level in (0.1, 0.5, 0.9):
         assert (gap <= ahead.quantile(level)).mean() == pytest.approx(level, abs=0.04)
     assert ece(ahead.within([HOUR_S])[:, 0], gap <= HOUR_S, bins="count") < 0.03
+
+
+def test_people_come_by_day():
+    """Everybody comes between 9 and 17, about once a day: an hour at noon is not an hour at night."""
+    rng = np.random.default_rng(8)
+    days = [np.flatnonzero(rng.random(60) < 0.8) for _ in range(300)]
+    moments = [day * DAY_S + rng.uniform(9, 17, len(day)) * HOUR_S for day in days]
+    log = renewal([np.diff(moment) for moment in moments], np.array([moment[0] for moment in moments]))
+    model = Timing().fit(log, until_s=60 * DAY_S)
+    last_s = np.asarray(log.time_s)[log.offsets[1:] - 1]
+    recent = np.flatnonzero(last_s > 59 * DAY_S)
+    asked = Queries.latest(log, recent)
+    midnight, noon = (model.outlook(asked, 60 * DAY_S + hour * HOUR_S) for hour in (0, 12))
+    assert (noon.within([HOUR_S]) > 5 * midnight.within([HOUR_S])).all()
+    at_s = 60 * DAY_S + midnight.quantile(0.4)
+    assert ((at_s % DAY_S > 8.5 * HOUR_S) & (at_s % DAY_S < 17.5 * HOUR_S)).mean() > 0.95
 
 
 def test_change_of_late_is_half_believed():

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
+from desirepath.models.clock import HOUR_S, WeekClock
 from desirepath.models.counts import DAY_S
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-HOUR_S = 3600.0
 
 
 def _spaced(low: float, high: float, n: int) -> Floats:
@@ -45,6 +44,27 @@ SCALE: Ints = np.searchsorted(FIRST_BIN, np.arange(len(EDGES_S)), side="right") 
 """(J,) the scale of each bin."""
 
 
+CLOCKED: Ints = np.flatnonzero((SCALE >= 2) & (SCALE <= 4))
+"""Bins from an hour to 30 days, in which time counts by how busy it is: sessions care little for the hour,
+and months hold all hours alike."""
+_FENCE_S: Floats = EDGES_S[CLOCKED[0] : CLOCKED[-1] + 2]
+
+
+def spent(clock: WeekClock, begin_s: Floats, from_s: Floats, until_s: Floats) -> Floats:
+    """(N, J) seconds of each bin from `from_s` to `until_s` after the begin, by the clock where it counts.
+
+    Shapes: begin_s, from_s and until_s (N,). An infinite end gives none of the endless bin; NaN stays NaN.
+    """
+    last_s = np.where(np.isinf(until_s), EDGES_S[-1], until_s)
+    low, high = from_s[:, None], last_s[:, None]
+    result: Floats = np.clip(high - EDGES_S, 0.0, WIDTH_S) - np.clip(low - EDGES_S, 0.0, WIDTH_S)
+    far = np.flatnonzero((last_s > _FENCE_S[0]) & np.isfinite(from_s))
+    if len(far):
+        shown = clock.reading(begin_s[far, None] + np.clip(_FENCE_S, low[far], np.maximum(high, low)[far]))
+        result[far[:, None], CLOCKED] = np.diff(shown, axis=1)
+    return np.maximum(result, 0.0)
+
+
 def bins(gap_s: Floats) -> Ints:
     """The bin of each gap: open below, closed above, 0 in the first."""
     return np.maximum(np.searchsorted(EDGES_S, gap_s, side="left") - 1, 0).astype(np.int64)
@@ -54,8 +74,12 @@ def bins(gap_s: Floats) -> Ints:
 class Outlook:
     """The distribution of the time to the next event of Q queries; NaN where the history is empty."""
 
+    begin_s: Floats
+    """(Q,) moment of the last event, seconds since 1970 UTC."""
     elapsed_s: Floats
     """(Q,) since the last event."""
+    clock: WeekClock
+    """By which time passes in bins from an hour to 30 days."""
     known_s: float
     """Longest time without an event that the log could have shown; nothing is known beyond."""
     shape_QG: Floats
@@ -74,15 +98,10 @@ class Outlook:
         return 1.0 - np.exp(self._log_survival(wait_s))
 
     def _log_survival(self, wait_s: Floats) -> Floats:
-        until = (self.elapsed_s + wait_s)[:, None] - EDGES_S
-        spent_QJ = np.clip(until, 0.0, WIDTH_S) - self._passed()
+        spent_QJ = spent(self.clock, self.begin_s, self.elapsed_s, self.elapsed_s + wait_s)
         hazard_QG = np.add.reduceat(self.hazard_QJ * spent_QJ, FIRST_BIN, axis=1)
         survival_Q: Floats = -(self.shape_QG * np.log1p(hazard_QG / self.rate_QG)).sum(axis=1)
         return survival_Q
-
-    def _passed(self) -> Floats:
-        """(Q, J) seconds of each bin that have gone by."""
-        return np.clip(self.elapsed_s[:, None] - EDGES_S, 0.0, WIDTH_S)
 
     def quantile(self, level: float) -> Floats:
         """(Q,) seconds from now until the next event has come with this probability.
@@ -92,7 +111,7 @@ class Outlook:
         if not 0 < level < 1:
             raise ConfigError(f"level must lie between 0 and 1; got {level}.")
         wanted = np.log1p(-level)
-        left_QJ = np.where(np.isfinite(WIDTH_S), WIDTH_S - self._passed(), 0.0)
+        left_QJ = spent(self.clock, self.begin_s, self.elapsed_s, np.full(len(self.elapsed_s), np.inf))
         gained_QJ = self.hazard_QJ * left_QJ
         before_QJ = np.cumsum(gained_QJ, axis=1) - gained_QJ
         before_QJ -= before_QJ[:, FIRST_BIN][:, SCALE]
@@ -108,6 +127,10 @@ class Outlook:
         rate, shape = rate_QJ[query, at], shape_QJ[query, at]
         more = rate * np.expm1((earlier_QJ[query, at] - wanted) / shape) - before_QJ[query, at]
         begin = np.maximum(EDGES_S[at], np.where(known, self.elapsed_s, 0.0))
-        reached = begin + np.maximum(more, 0.0) / self.hazard_QJ[query, at]
+        needed = np.maximum(more, 0.0) / self.hazard_QJ[query, at]
+        reached = begin + needed
+        timed = np.flatnonzero(known & np.isin(at, CLOCKED))
+        shown = self.clock.reading(self.begin_s[timed] + begin[timed]) + needed[timed]
+        reached[timed] = self.clock.moment(shown) - self.begin_s[timed]
         wait = np.where(known & (reached > self.known_s), np.inf, reached - self.elapsed_s)
         return np.asarray(wait, dtype=np.float64)

@@ -8,24 +8,34 @@ last event was; chances within a while and quantiles are read off it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from desirepath.errors import ConfigError, NotFittedError, ShapeError, TooLittleData
+from desirepath.models.clock import HOUR_S, WeekClock
 from desirepath.models.counts import fitted
-from desirepath.models.outlook import EDGES_S, FIRST_BIN, SCALE, SCALES_S, WIDTH_S, Outlook, bins
-from desirepath.schema import PADDING
+from desirepath.models.hazards import N_CLASSES, Gaps, Passed, likeliest_pace, met, moments, rates
+from desirepath.models.outlook import (
+    CLOCKED,
+    EDGES_S,
+    FIRST_BIN,
+    SCALE,
+    SCALES_S,
+    WIDTH_S,
+    Outlook,
+    bins,
+    spent,
+)
 from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.queries import ranges
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-N_CLASSES = len(SCALES_S) + 1
-"""Kinds of the gap before: none, or one on each scale."""
+STRETCH = 1 << 15
+"""Gaps that are laid out over all bins at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +77,17 @@ class Timing:
 
         P(no event for another s) = product over scales of (b / (b + H(s)))^a
 
-    which is wide for users of whom little is known. H is multiplied, on each scale, by the root of how much
-    more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a change is
-    believed to last. Gaps that had not ended when the log did count as time at risk (censored): people who
+    which is wide for users of whom little is known. From an hour to 30 days, time runs by the hours of the
+    week, faster where more people come back (`WeekClock`). H is multiplied, on each scale, by the root of how
+    much more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a change
+    is believed to last. Gaps that had not ended when the log did count as time at risk (censored): people who
     left are not forgotten, nor the last gap of those who stay.
 
     Source: piecewise exponential hazards with gamma frailty and its conjugate update: Clayton, "A model for
     association in bivariate life tables" (Biometrika 1978); Aalen, Borgan and Gjessing, "Survival and event
     history analysis" (2008), sections 3.1 and 6.2, applied here to gaps that recur, with one frailty a scale.
-    `weight` and `mean` maximise the likelihood of each gap given those before it.
+    Hazards and paces are fitted in turns (expectation and maximisation: Klein, Biometrics 1992); `weight` and
+    `mean` maximise the likelihood of each gap given those before it.
 
     >>> log = Sequences.from_lists([["a"] * 50] * 20)  # one event a second
     >>> ahead = Timing().fit(log).outlook(Queries.latest(log, np.array([0])))
@@ -92,6 +104,7 @@ class Timing:
         self._weight_G = np.ones(len(SCALES_S))
         self._mean_G = np.ones(len(SCALES_S))
         self._level_G = np.ones(len(SCALES_S))
+        self._clock = WeekClock()
         self.known_s = 0.0
         """The longest time without an event that the log could have shown, in seconds."""
 
@@ -103,7 +116,7 @@ class Timing:
             until_s: the moment to which the log is complete, or (n_users,) such moments; that of its last
                 event when None. A user's own last event says that nothing is known of what followed it.
 
-        Cost: about a second a million events, of them 25 passes to find each scale's two parameters.
+        Cost: a few seconds a million events: six rounds, and a search for each scale's two parameters.
 
         Raises:
             TooLittleData: no user has two events.
@@ -125,14 +138,14 @@ class Timing:
         came = ~last
         before = np.where(rows > first, np.append(0.0, gap[:-1]), np.nan)
         n_actions = len(train.actions)
-        moment = _moments(before, np.asarray(train.action_ix), n_actions)
+        moment = moments(before, np.asarray(train.action_ix), n_actions)
         self.known_s = float(gap.max())
-        gaps = _Gaps(first, np.maximum(first, rows - self.config.max_gaps), moment, gap, came)
+        gaps = Gaps(np.maximum(first, rows - self.config.max_gaps), moment, time_s, gap, came)
+        self._clock = WeekClock.of((time_s + gap)[came & (gap > HOUR_S)])
         self._weight_G[:], self._mean_G[:], self._level_G[:] = 3.0, 1.0, 1.0
         pace_NG = np.ones((train.n_events, len(SCALES_S)))
         for number in range(self.config.rounds):
-            self._rate_CJ = _rates(gaps, n_actions, self.config.back_off, pace_NG)
-            self._hazards()
+            self._rate_CJ = rates(gaps, n_actions, self.config.back_off, pace_NG, self._clock)
             if number == self.config.rounds // 2:
                 self._fit_paces(gaps)
             pace_NG = self._paces(gaps, train)
@@ -142,9 +155,9 @@ class Timing:
             self._fit_levels(gaps, np.maximum(since_s - time_s, 0.0))
         return self
 
-    def _paces(self, gaps: _Gaps, train: Sequences) -> Floats:
+    def _paces(self, gaps: Gaps, train: Sequences) -> Floats:
         """(N, G) what the whole record of a gap's user says of his pace: the expectation step."""
-        hazard_NG, scale = self._expected(gaps.moment, gaps.gap, gaps.came)
+        hazard_NG, scale, _, _ = self._passed(gaps.moment, gaps.begin, gaps.gap, gaps.came)
         event_NG = (scale[:, None] == np.arange(len(SCALES_S))) & gaps.came[:, None]
         none, bounds = np.zeros((1, len(SCALES_S))), np.asarray(train.offsets)
         own_d = np.diff(np.concatenate([none, np.cumsum(event_NG, axis=0)])[bounds], axis=0)
@@ -152,12 +165,10 @@ class Timing:
         pace_UG = (self._weight_G + own_d) / (self._weight_G + np.maximum(own_h, 0.0))
         return np.repeat(pace_UG, train.lengths, axis=0)
 
-    def _fit_paces(self, gaps: _Gaps) -> None:
+    def _fit_paces(self, gaps: Gaps) -> None:
         """How far paces differ between users, on each scale: weight and mean of the greatest likelihood."""
-        moment, came, oldest = gaps.moment, gaps.came, gaps.oldest
-        hazard_NG, scale = self._expected(moment, gaps.gap, came)
-        bin_ix = bins(gaps.gap)
-        whole = fitted(self._rate_CJ, self.name)[moment, bin_ix] * WIDTH_S[bin_ix]
+        came, oldest = gaps.came, gaps.oldest
+        hazard_NG, scale, within, whole = self._passed(gaps.moment, gaps.begin, gaps.gap, came)
         for g in range(len(SCALES_S)):
             event = (scale == g) & came
             total_h = np.concatenate([[0.0], np.cumsum(hazard_NG[:, g])])
@@ -171,22 +182,23 @@ class Timing:
                 continue
             # Before the bin of an event all hazard was passed; of that bin it is known that it ended there.
             passed = hazard_NG[at_risk, g]
-            passed[event] = self._within_CJ[moment[at_risk[event]], bin_ix[at_risk[event]]]
-            self._weight_G[g], self._mean_G[g] = _likeliest_pace(
+            passed[event] = within[at_risk[event]]
+            self._weight_G[g], self._mean_G[g] = likeliest_pace(
                 own_d, own_h, passed, event, whole[at_risk[event]]
             )
 
-    def _fit_levels(self, gaps: _Gaps, before: Floats) -> None:
+    def _fit_levels(self, gaps: Gaps, before: Floats) -> None:
         """On each scale, events for what the paces foresaw: of late over before, drawn to 1 by 50 events.
 
         The square root of it is taken: as much of a change is believed to last as not. `before` is how much
         of each gap lay in the time before.
         """
         rate_G, n_scales, oldest = self._weight_G, len(SCALES_S), gaps.oldest
-        hazard_NG, scale = self._expected(gaps.moment, gaps.gap, gaps.came)
+        hazard_NG, scale, _, _ = self._passed(gaps.moment, gaps.begin, gaps.gap, gaps.came)
         event_NG = (scale[:, None] == np.arange(n_scales)) & gaps.came[:, None]
         late = gaps.gap > before
-        early_NG = self._expected(gaps.moment, np.minimum(before, gaps.gap), gaps.came & ~late)[0]
+        early = np.minimum(before, gaps.gap)
+        early_NG = self._passed(gaps.moment, gaps.begin, early, gaps.came & ~late).hazard_NG
         own_d = np.concatenate([np.zeros((1, n_scales)), np.cumsum(event_NG, axis=0)])
         own_h = np.concatenate([np.zeros((1, n_scales)), np.cumsum(hazard_NG, axis=0)])
         a = rate_G * self._mean_G + own_d[:-1] - own_d[oldest]
@@ -197,27 +209,43 @@ class Timing:
         usual = (event_NG[~late].sum(axis=0) + 50.0) / ((a / b * early_NG).sum(axis=0) + 50.0)
         self._level_G = np.sqrt((came_late + 50.0) / (usual * foreseen_late + 50.0))
 
-    def _hazards(self) -> None:
-        """Sums of hazard that every answer needs: over whole scales, and within one up to each bin."""
+    def _passed(self, moment: Ints, begin: Floats, gap: Floats, came: NDArray[np.bool_] | bool) -> Passed:
+        """The hazard that gaps passed through: short ones by a table, others a stretch of rows at a time."""
         rate_CJ = fitted(self._rate_CJ, self.name)
-        whole_CJ = rate_CJ * np.where(np.isfinite(WIDTH_S), WIDTH_S, 0.0)
-        self._scale_CG = np.add.reduceat(whole_CJ, FIRST_BIN, axis=1)
-        before_CJ = np.cumsum(whole_CJ, axis=1) - whole_CJ
-        self._within_CJ = before_CJ - before_CJ[:, FIRST_BIN][:, SCALE]
-        # What a gap that ends in a bin has passed of its hazard h, on average: 1 - h / (e^h - 1).
-        self._met_CJ = 1.0 - whole_CJ / np.expm1(np.maximum(whole_CJ, 1e-12))
-        self._met_CJ[:, -1] = 1.0
-
-    def _expected(self, moment: Ints, gap: Floats, came: NDArray[np.bool_]) -> tuple[Floats, Ints]:
-        """(N, G) hazard that each gap passed through on each scale, and the scale that it ended on."""
-        rate_CJ = fitted(self._rate_CJ, self.name)
-        bin_ix = bins(gap)
+        came = np.broadcast_to(came, len(gap))
+        bin_ix, each = bins(np.minimum(gap, HOUR_S)), np.arange(len(gap))
+        short_CJ = rate_CJ[:, : CLOCKED[0]] * WIDTH_S[: CLOCKED[0]]
+        before_CJ = np.cumsum(short_CJ, axis=1) - short_CJ
+        first_CG = before_CJ[:, FIRST_BIN[:2]]
         scale = SCALE[bin_ix]
-        hazard_NG = np.where(np.arange(len(SCALES_S)) < scale[:, None], self._scale_CG[moment], 0.0)
-        part = rate_CJ[moment, bin_ix] * (gap - EDGES_S[bin_ix])
-        last = np.where(came, self._met_CJ[moment, bin_ix], part)
-        hazard_NG[np.arange(len(gap)), scale] = self._within_CJ[moment, bin_ix] + last
-        return hazard_NG, scale
+        whole = short_CJ[moment, bin_ix]
+        part = np.where(came, met(whole), rate_CJ[moment, bin_ix] * (gap - EDGES_S[bin_ix]))
+        within = before_CJ[moment, bin_ix] - first_CG[moment, scale]
+        hazard_NG = np.zeros((len(gap), len(SCALES_S)))
+        hazard_NG[:, 0] = np.where(scale > 0, first_CG[moment, 1], 0.0)
+        hazard_NG[each, scale] = within + part
+        result = Passed(hazard_NG, scale, within, whole)
+        far = np.flatnonzero(gap > HOUR_S)
+        for first in range(0, len(far), STRETCH):
+            rows = far[first : first + STRETCH]
+            passed = self._passed_by(moment[rows], begin[rows], gap[rows], came[rows])
+            for column, values in zip(result, passed, strict=True):
+                column[rows] = values
+        return result
+
+    def _passed_by(self, moment: Ints, begin: Floats, gap: Floats, came: NDArray[np.bool_]) -> Passed:
+        rate_NJ = fitted(self._rate_CJ, self.name)[moment]
+        bin_ix, each = bins(gap), np.arange(len(gap))
+        scale = SCALE[bin_ix]
+        # To the end of the bin that the gap ends in, or to where it stood when the log did.
+        until = np.where(came, (EDGES_S + WIDTH_S)[bin_ix], gap)
+        hazard_NJ = rate_NJ * spent(self._clock, begin, np.zeros(len(gap)), until)
+        whole = np.where(np.isinf(until), np.inf, hazard_NJ[each, bin_ix])
+        part = np.where(np.isinf(until), 1.0, met(hazard_NJ[each, bin_ix]))
+        hazard_NJ[each, bin_ix] = np.where(came, part, hazard_NJ[each, bin_ix])
+        hazard_NG = np.add.reduceat(hazard_NJ, FIRST_BIN, axis=1)
+        within = hazard_NG[each, scale] - hazard_NJ[each, bin_ix]
+        return Passed(hazard_NG, scale, np.maximum(within, 0.0), whole)
 
     def outlook(self, queries: Queries, now_s: float | NDArray[np.floating] | None = None) -> Outlook:
         """What is known of each query's next event at the moment of the question.
@@ -243,13 +271,12 @@ class Timing:
         time = np.asarray(sequences.time_s[rows], dtype=np.float64)
         oldest = rows == start[query]
         before = np.where(oldest, np.nan, np.diff(time, prepend=0.0))
-        moment = _moments(np.maximum(before, 0.0), np.asarray(sequences.action_ix[rows]), n_actions)
+        moment = moments(np.maximum(before, 0.0), np.asarray(sequences.action_ix[rows]), n_actions)
         # A gap is known from its second event on; that after a window's own first event lacks its moment.
         ended = np.flatnonzero(~oldest)
         ended = ended[(rows[ended] - 1 > start[query[ended]]) | (start == queries.start)[query[ended]]]
-        hazard_NG, scale = self._expected(
-            moment[ended - 1], np.maximum(before[ended], 0.0), np.ones(len(ended), np.bool_)
-        )
+        gap = np.maximum(before[ended], 0.0)
+        hazard_NG, scale, _, _ = self._passed(moment[ended - 1], time[ended - 1], gap, True)
         n_scales = len(SCALES_S)
         cell = query[ended] * n_scales + scale
         own_d = np.bincount(cell, minlength=n_queries * n_scales).reshape(n_queries, n_scales)
@@ -259,10 +286,14 @@ class Timing:
         asked = queries.stop > queries.start
         newest = np.cumsum(queries.stop - start) - 1
         elapsed, at = np.full(n_queries, np.nan), np.zeros(n_queries, np.int64)
-        elapsed[asked] = np.maximum(now[asked] - time[newest[asked]], 0.0)
+        begin = np.zeros(n_queries)
+        begin[asked] = time[newest[asked]]
+        elapsed[asked] = np.maximum(now[asked] - begin[asked], 0.0)
         at[asked] = moment[newest[asked]]
-        passed_QG, _ = self._expected(at, np.where(asked, elapsed, 0.0), np.zeros(n_queries, np.bool_))
+        passed_QG = self._passed(at, begin, np.where(asked, elapsed, 0.0), False).hazard_NG
         return Outlook(
+            begin_s=begin,
+            clock=self._clock,
             elapsed_s=elapsed,
             known_s=self.known_s,
             shape_QG=self._weight_G * self._mean_G + own_d,
@@ -277,6 +308,7 @@ class Timing:
             "weight_G": self._weight_G,
             "mean_G": self._mean_G,
             "level_G": self._level_G,
+            "busy_168": self._clock.busy,
             "known_s": np.array([self.known_s]),
         }
 
@@ -287,118 +319,8 @@ class Timing:
         self._mean_G = state["mean_G"].astype(np.float64)
         self._level_G = state["level_G"].astype(np.float64)
         self.known_s = float(state["known_s"][0])
-        self._hazards()
+        self._clock = WeekClock(state["busy_168"].astype(np.float64))
         return self
-
-
-def _moments(before_s: Floats, action_ix: NDArray[np.integer], n_actions: int) -> Ints:
-    """The kind of moment after each event: scale of the gap before it (NaN is none) and its action."""
-    none = np.isnan(before_s)
-    scale = np.where(none, 0, 1 + SCALE[bins(np.where(none, 0.0, before_s))])
-    action = np.where(action_ix < n_actions, action_ix, PADDING).astype(np.int64)
-    return scale * n_actions + action
-
-
-class _Gaps(NamedTuple):
-    """The gaps to learn from, one after each event: the last of a user has not ended."""
-
-    first: Ints
-    """(N,) first row of its user."""
-    oldest: Ints
-    """(N,) oldest gap that makes its user's pace."""
-    moment: Ints
-    """(N,) kind of moment that it begins at."""
-    gap: Floats
-    """(N,) its length, so far if it has not ended."""
-    came: NDArray[np.bool_]
-    """(N,) whether it ended with an event."""
-
-
-def _rates(gaps: _Gaps, n_actions: int, back_off: float, pace_NG: Floats) -> Floats:
-    """(C, J) events over seconds at risk of each moment, drawn to the gap before alone, and to all.
-
-    Time at risk counts by the pace of its user: the maximisation step.
-    """
-    n_bins, n_moments = len(EDGES_S), N_CLASSES * n_actions
-    bin_ix = bins(gaps.gap)
-    cell = gaps.moment * n_bins + bin_ix
-
-    def counted(weight: Floats | NDArray[np.bool_] | None) -> Floats:
-        return np.bincount(cell, weight, n_moments * n_bins).reshape(n_moments, n_bins).astype(np.float64)
-
-    ended, event, part = counted(None), counted(gaps.came), counted(gaps.gap - EDGES_S[bin_ix])
-    entered = ended[:, ::-1].cumsum(axis=1)[:, ::-1]
-    paced = np.empty_like(entered)
-    for g in range(len(SCALES_S)):
-        of_scale = counted(pace_NG[:, g])[:, ::-1].cumsum(axis=1)[:, ::-1]
-        paced[:, g == SCALE] = of_scale[:, g == SCALE]
-    shape = (N_CLASSES, n_actions, n_bins)
-    counts = [array.reshape(shape) for array in (event, ended, entered, part, paced)]
-    to_all = [array.sum(axis=(0, 1)) for array in counts]
-    rate_J = _smooth(to_all[0], _risk(*to_all))
-    to_gap = [array.sum(axis=1) for array in counts]
-    rate_PJ = _drawn_to(rate_J, to_gap[0], _risk(*to_gap), back_off)
-    rate = _drawn_to(rate_PJ[:, None, :], counts[0], _risk(*counts), back_off)
-    return np.ascontiguousarray(rate.reshape(n_moments, n_bins))
-
-
-def _risk(event: Floats, ended: Floats, entered: Floats, part: Floats, paced: Floats) -> Floats:
-    """Seconds at risk in each bin, such that events over them give the share that truly ended in the bin.
-
-    Those censored in a bin were at risk for half of it (the life table's convention). Where within the bin
-    events fell does not matter, so that whole seconds, hours and days do no harm; in the endless bin it does.
-    """
-    half = np.maximum(entered - (ended - event) / 2, event)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lasting = -event / np.log1p(-event / (half + 0.5))
-        pace = np.where(entered > 0, paced / entered, 1.0)
-    risk = np.where(event > 0, lasting, half) * np.where(np.isfinite(WIDTH_S), WIDTH_S, 1.0)
-    risk[..., -1] = part[..., -1]
-    return np.asarray(risk * pace)
-
-
-def _drawn_to(wider: Floats, event: Floats, risk: Floats, back_off: float) -> Floats:
-    """Events over time at risk, as if `back_off` more events had come at the wider rate."""
-    return np.asarray(wider * (event + back_off) / (wider * risk + back_off))
-
-
-def _smooth(event_J: Floats, risk_J: Floats) -> Floats:
-    """(J,) events over time at risk; each bin is drawn by one event to a hazard that falls as 1 / time."""
-    middle = np.where(np.isfinite(WIDTH_S), EDGES_S + WIDTH_S / 2, 2 * EDGES_S)
-    rate = np.empty(len(event_J))
-    rate[0] = (event_J[0] + 0.5) / (risk_J[0] + 1.0)
-    for j in range(1, len(rate)):
-        guess = rate[j - 1] * middle[j - 1] / middle[j]
-        rate[j] = (event_J[j] + 1.0) / (risk_J[j] + 1.0 / guess)
-    return rate
-
-
-def _likeliest_pace(
-    own_d: Floats, own_h: Floats, passed: Floats, event: NDArray[np.bool_], whole: Floats
-) -> tuple[float, float]:
-    """Weight and mean of the gamma distribution of paces under which each gap is likeliest given the past.
-
-    Args:
-        own_d: (N,) events of the user on this scale before the gap.
-        own_h: (N,) hazard that his gaps had passed through on it.
-        passed: (N,) hazard that this gap has surely passed through.
-        event: (N,) whether it then ended on this scale.
-        whole: hazard of the bin that it ended in, for each event; infinite in the endless one.
-    """
-    endless = np.isinf(whole)
-
-    def surprise(theta: Floats) -> float:
-        weight, mean = np.exp(theta)
-        a, b = weight * mean + own_d, weight + own_h
-        likely = -a * np.log1p(passed / b)
-        a, b = a[event], b[event] + passed[event]
-        ended = np.log(-np.expm1(-a * np.log1p(np.where(endless, 1.0, whole) / b)))
-        likely[event] += np.where(endless, np.log(a / b), ended)
-        return float(-likely.mean() + 1e-6 * theta @ theta)
-
-    found = minimize(surprise, np.zeros(2), method="L-BFGS-B", bounds=[(-4.0, 9.0), (-4.0, 4.0)])
-    weight, mean = np.exp(found.x)
-    return float(weight), float(mean)
 
 
 def _drawn(train: Sequences, config: TimingConfig) -> Sequences:
