@@ -174,6 +174,21 @@ def test_a_variant_that_is_better() -> None:
     assert own["high"] - own["value"] == pytest.approx(float(multiplier(600)) * error)
 
 
+def test_what_hardly_anybody_did_has_no_interval() -> None:
+    """A thousand users without a conversion do not prove that there never is one."""
+    outcomes = attribute(*many(400, {"old": 0.1, "new": 0.005}, 2))
+    table = metrics(outcomes)
+    none = table.filter(pl.col("metric") == "conversion")
+    assert none["value"].to_list() == [0.0, 0.0]
+    assert none["high"].to_list() == [None, None]
+    ctr = {row["variant"]: row for row in table.filter(pl.col("metric") == "ctr").iter_rows(named=True)}
+    assert 0 < ctr["new"]["numerator"] < 10
+    assert ctr["new"]["low"] is None
+    assert ctr["old"]["low"] is not None
+    change = differences(outcomes, "old").filter(pl.col("metric") == "ctr").row(0, named=True)
+    assert (change["low"], change["decided"]) == (None, False)
+
+
 def test_a_scenario_without_the_baseline_is_left_out() -> None:
     assert differences(attribute(LISTS, EVENTS), "nobody").height == 0
 

@@ -170,6 +170,7 @@ def test_agreement_between_the_forms() -> None:
 def test_too_little_says_nothing() -> None:
     assert mean_interval([1.0, 2.0]).low is None
     assert not mean_interval([1.0, 2.0]).excludes_zero
+    assert mean_interval(np.ones(500)).low is None
     assert difference_interval(np.ones(40), np.ones(400)).low is None
     assert math.isnan(score_interval(0.0, 0.0, 0, 1.0).value)
 

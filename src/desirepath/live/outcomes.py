@@ -7,6 +7,7 @@ hold at every look. It knows no store and no model; a unit is a user with all of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -47,6 +48,8 @@ RATES: Final = {
 }
 """Metric to its numerator and denominator, both sums over a user's lists."""
 BY: Final = ("scenario", "variant")
+FEWEST: Final = 10
+"""Users who did something, and who did not, below which a rate has no interval."""
 PLAIN: Final = ""
 """The variant of lists outside experiments."""
 
@@ -134,8 +137,8 @@ def metrics(outcomes: Outcomes, n_items: int | None = None) -> pl.DataFrame:
     satisfaction (mean rating of rated lists), fallback_rate (lists by the fallback over lists), coverage
     (different items shown over `n_items`; left out when that is None).
 
-    Columns: scenario, variant, metric, value, low, high (null while too few users are known, and for
-    coverage), numerator, denominator, users.
+    Columns: scenario, variant, metric, value, low, high (null while too few users are known, or fewer than 10
+    of them did it, or did not; and for coverage), numerator, denominator, users.
 
     A user's figure grows while he is watched, which the theory of such intervals does not treat; they are
     tested by simulation to hold at every look there too (docs/experiments.md).
@@ -146,7 +149,7 @@ def metrics(outcomes: Outcomes, n_items: int | None = None) -> pl.DataFrame:
             part = users.filter(pl.col(denominator) > 0)
             if not part.height:
                 continue
-            found = around(*ratio(part[numerator], part[denominator]), config=outcomes.config.intervals)
+            found = around(*_estimate(part, metric), config=outcomes.config.intervals)
             rows.append(
                 {
                     "scenario": scenario,
@@ -179,11 +182,11 @@ def differences(outcomes: Outcomes, baseline: str) -> pl.DataFrame:
         base = groups.get((scenario, baseline))
         if variant == baseline or base is None:
             continue
-        for metric, (numerator, denominator) in RATES.items():
+        for metric, (_, denominator) in RATES.items():
             parts = [table.filter(pl.col(denominator) > 0) for table in (base, users)]
             if not all(part.height for part in parts):
                 continue
-            first, second = (ratio(part[numerator], part[denominator]) for part in parts)
+            first, second = (_estimate(part, metric) for part in parts)
             found = difference_around(first, second, outcomes.config.intervals)
             rows.append(
                 {
@@ -344,6 +347,18 @@ def _sums(lists: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 
 def _by_user(outcomes: Outcomes) -> pl.DataFrame:
     return _sums(outcomes.lists, [*BY, "unit"])
+
+
+def _estimate(users: pl.DataFrame, metric: str) -> tuple[float, float, int]:
+    """Value, standard error and users of a metric; an infinite error where a central limit is far off."""
+    numerator, denominator = RATES[metric]
+    value, error, n = ratio(users[numerator], users[denominator])
+    if metric != "satisfaction":
+        did = int((users[numerator] > 0).sum())
+        did_not = int((users[numerator] < users[denominator]).sum())
+        if min(did, did_not) < FEWEST:
+            return value, math.inf, n
+    return value, error, n
 
 
 def _groups(users: pl.DataFrame) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:

@@ -83,13 +83,14 @@ def multiplier(n: ArrayLike, config: SequentialConfig | None = None) -> Any:
 def around(value: float, standard_error: float, n: int, config: SequentialConfig | None = None) -> Interval:
     """The interval of a figure that behaves like a mean of n units, such as a ratio or a difference.
 
-    It is asymptotic: exact only as the first look comes later, hence `min_units`.
+    It is asymptotic: exact only as the first look comes later, hence `min_units`. Units that do not differ at
+    all say nothing of how far the next one may be off: a standard error of 0 gives no interval either.
 
     >>> around(0.1, 0.01, 40), around(0.1, 0.01, 5000).low.__round__(3)
     (Interval(value=0.1, low=None, high=None, n=40), 0.07)
     """
     config = config or SequentialConfig()
-    if n < config.min_units or not math.isfinite(standard_error):
+    if n < config.min_units or not 0.0 < standard_error < math.inf:
         return Interval(value, n=n)
     reach = float(multiplier(n, config)) * standard_error
     return Interval(value, value - reach, value + reach, n)
