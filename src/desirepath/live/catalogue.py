@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from desirepath.errors import DesirepathError
 from desirepath.recommend.attributes import CATEGORIES, CREATED, TITLE, ItemAttributes
 from desirepath.schema import FIRST, ITEM, UNKNOWN
 from desirepath.sequences import Vocabulary
@@ -46,6 +47,8 @@ class Catalogue:
         self._view: ItemAttributes | None = None
         self._is_laying_out = False
         self._kinds: dict[str, pl.DataType] = {}
+        self.problem: str | None = None
+        """Why the items cannot be laid out for policy as they are now; None where they are."""
         self._texts: tuple[int, pl.Series, pl.Series] | None = None
         if table is not None:
             for name in table[ITEM].to_list():
@@ -163,16 +166,41 @@ class Catalogue:
         return kept
 
     def _lay_out(self) -> ItemAttributes:
+        """Lay the items out anew; where that fails, the layout before goes on, and `problem` says why."""
         version = self.version
-        frame = self.frame()
-        # A rule that names a column must not fail because the last item that had it went.
-        gone = [pl.lit(None, kind).alias(n) for n, kind in self._kinds.items() if n not in frame.columns]
-        frame = frame.with_columns(gone)
-        self._kinds |= {name: kind for name, kind in frame.schema.items() if kind != pl.Null}
-        hidden = self._hidden[: frame.height].copy()
-        self._view = view = ItemAttributes(frame, hidden=hidden, version=version)
-        self._is_laying_out = False
+        try:
+            frame = self._steady(self.frame())
+            view = ItemAttributes(frame, hidden=self._hidden[: frame.height].copy(), version=version)
+            if self._view is not None:
+                view.warm(self._view)
+        except (DesirepathError, pl.exceptions.PolarsError) as error:
+            if self._view is None:
+                raise
+            self.problem = f"The items cannot be laid out since the last change: {error}"
+            return self._view
+        finally:
+            self._is_laying_out = False
+        self.problem = None
+        self._view = view
         return view
+
+    def _steady(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Every column with the kind that it had before.
+
+        A rule must not fail for everybody because the last item with a price went, or because one came whose
+        price is a word: what has another kind is missing to rules.
+        """
+        columns = []
+        for name, kind in self._kinds.items():
+            now = frame.schema.get(name, pl.Null())
+            if now == kind or (now.is_numeric() and kind.is_numeric()):
+                continue
+            known = pl.col(name) if name in frame.columns else pl.lit(None)
+            castable = not (now.is_nested() or kind.is_nested() or now.is_temporal() or kind.is_temporal())
+            columns.append((known.cast(kind, strict=False) if castable else pl.lit(None, kind)).alias(name))
+        frame = frame.with_columns(columns)
+        self._kinds |= {name: kind for name, kind in frame.schema.items() if kind != pl.Null}
+        return frame
 
     @property
     def _rows(self) -> dict[str, int]:

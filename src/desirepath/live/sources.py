@@ -52,10 +52,11 @@ def _counted(source: str, counts: Trending, attributes: ItemAttributes, n: int, 
 
 
 def _latest(attributes: ItemAttributes, n: int, allowed: Mask) -> Candidates:
-    created = attributes.created_s()
+    created, newest = attributes.created_s(), attributes.newest()
+    if len(newest):
+        return Candidates.leading("latest", newest, created, n, allowed)
     # Where nothing tells when items were made, the order in which they came does.
-    values = created if np.isfinite(created).any() else np.arange(len(attributes), dtype=np.float64)
-    return Candidates.best("latest", values.copy(), n, allowed)
+    return Candidates.best("latest", np.arange(len(attributes), dtype=np.float64), n, allowed)
 
 
 def _alike(attributes: ItemAttributes, history: NDArray[np.int32], n: int, allowed: Mask) -> Candidates:

@@ -62,7 +62,11 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Attributes = Annotated[dict[Word, JsonValue], AfterValidator(_small), Field(max_length=100)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f.]+$", examples=["price"])
+]
+"""Of an attribute; a point in it would look like a nested one."""
+Attributes = Annotated[dict[Name, JsonValue], AfterValidator(_small), Field(max_length=100)]
 
 
 class Shape(BaseModel):

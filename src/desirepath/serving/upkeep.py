@@ -111,7 +111,7 @@ async def scenarios(project: Reader) -> Response:
     """The scenarios in force, and what is wrong with the file if it was changed to something wrong."""
     rules = project.scenarios.now()
     told = {name: to_plain(scenario) for name, scenario in rules.scenarios.items()}
-    return plain({"scenarios": told, "problem": project.scenarios.problem})
+    return plain({"scenarios": told, "problem": project.scenarios.problem or project.catalogue.problem})
 
 
 @router.post("/scenarios/preview", response_model=ListOut)
