@@ -7,6 +7,7 @@ not listed here as open to lesser scopes needs an admin key; so a page that is a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -180,7 +181,8 @@ def _unauthorized(detail: str) -> ProblemError:
 
 
 def _serializer(ring: KeyRing) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(ring.signing, salt="desirepath session")
+    options = {"digest_method": hashlib.sha256}
+    return URLSafeTimedSerializer(ring.signing, salt="desirepath session", signer_kwargs=options)
 
 
 def _token(headers: Headers) -> str | None:
