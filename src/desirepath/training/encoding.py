@@ -45,7 +45,8 @@ class FastEncoder:
         self.config = config = transformer.model_config
         dim, n_heads = config.dim, config.n_heads
         width = dim // n_heads
-        last = self._last = cast(Block, self._module.blocks[-1])
+        *before, last = (cast(Block, block) for block in self._module.blocks)
+        self._before, self._last = before, last
         with torch.no_grad():
             weight = last.queries_keys_values.weight.double().view(3, n_heads, width, dim)
             bias = last.queries_keys_values.bias.double().view(3, n_heads, width)
@@ -93,9 +94,10 @@ class FastEncoder:
         n_rows, width = item_BL.shape
         column_L = torch.arange(width, device=item_BL.device)
         place_BL = module.places(column_L[None], length_B[:, None])
-        x_BLD = module.items(item_BL) * self.config.dim**0.5 + module.positions(place_BL)
-        for block in module.blocks[:-1]:
-            x_BLD = block(x_BLD, None, None)
+        x_BLD = F.embedding(item_BL, module.items.weight).mul_(self.config.dim**0.5)
+        x_BLD += F.embedding(place_BL, module.positions.weight)
+        for block in self._before:
+            x_BLD = block.forward(x_BLD, None, None)
         asks_BD = last.attention_norm(x_BLD[torch.arange(n_rows, device=item_BL.device), length_B - 1])
         looks_BHD = F.linear(asks_BD, self._looks, self._looks_bias).view(n_rows, -1, self.config.dim)
         weight_BHL = torch.bmm(looks_BHD, x_BLD.transpose(1, 2))
