@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parents[1] / "events"))
 from gorse_dump import dump
 
 N_USERS, N_ITEMS, LENGTH = 30, 12, 8
-BEGINNING = datetime(2026, 5, 1)
+BEGINNING = datetime(2024, 5, 1)
 
 
 def write_dump(path: Path) -> Path:

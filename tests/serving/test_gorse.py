@@ -18,6 +18,7 @@ import pytest
 from gorse_shop import LENGTH, N_ITEMS, N_USERS, open_project, open_workspace
 from shop import served
 
+from desirepath.flows.settings import load_settings
 from desirepath.serving.app import make_app
 from desirepath.serving.keys import KeyRing
 
@@ -141,7 +142,7 @@ def test_every_route_is_covered_and_served(server):
     assert len(ROUTES) == len(set(ROUTES)) == 42
 
 
-def feedback(kind: str, user: str, item: str, moment: str = "2026-05-01T00:00:00Z", **more) -> dict:
+def feedback(kind: str, user: str, item: str, moment: str = "2024-05-01T00:00:00Z", **more) -> dict:
     return {"FeedbackType": kind, "UserId": user, "ItemId": item, "Timestamp": moment, **more}
 
 
@@ -171,7 +172,7 @@ def test_python_items(client):
         "ItemId": "py-item",
         "IsHidden": True,
         "Categories": ["new", "even"],
-        "Timestamp": "2026-05-20T10:00:00.5Z",
+        "Timestamp": "2024-05-20T10:00:00.5Z",
         "Labels": {"size": 3, "deep": {"brand": "b"}, "v": [0.5, 1.5]},
         "Comment": "A thing from Python",
     }
@@ -179,10 +180,10 @@ def test_python_items(client):
     assert client.get_item("py-item") == item
     assert client.update_item("py-item", is_hidden=False, labels=["x"]) == {"RowAffected": 1}
     assert client.get_item("py-item") == item | {"IsHidden": False, "Labels": ["x"]}
-    assert client.update_item("py-item", categories=["odd"], comment="B", timestamp="2026-05-21")
+    assert client.update_item("py-item", categories=["odd"], comment="B", timestamp="2024-05-21")
     changed = client.get_item("py-item")
     assert (changed["Categories"], changed["Comment"]) == (["odd"], "B")
-    assert changed["Timestamp"] == "2026-05-21T00:00:00Z"
+    assert changed["Timestamp"] == "2024-05-21T00:00:00Z"
     assert [found["ItemId"] for found in client.search_items("B")] == ["py-item"]
     everything, cursor = client.get_items(100)
     assert cursor == ""
@@ -199,7 +200,7 @@ def test_python_items(client):
 
 @covers("POST /feedback", "GET /feedback", "DELETE /feedback/{u}/{i}", "GET /user/{u}/feedback/{t}")
 def test_python_feedback(client):
-    assert client.insert_feedback("star", "anna", "i1", "2026-05-03T00:00:00Z", 2.0) == {"RowAffected": 1}
+    assert client.insert_feedback("star", "anna", "i1", "2024-05-03T00:00:00Z", 2.0) == {"RowAffected": 1}
     more = [feedback("star", "anna", "i2"), feedback("read", "anna", "i1")]
     assert client.insert_feedbacks(more) == {"RowAffected": 2}
     assert [one["ItemId"] for one in client.list_feedbacks("star", "anna")] == ["i2", "i1"]
@@ -219,11 +220,11 @@ def test_python_feedback(client):
 
 @covers("GET /recommend/{u}", "POST /session/recommend", "GET /item/{i}/neighbors")
 def test_python_lists_know_the_last_click(client):
-    client.insert_feedback("read", "walker", "i3", "2026-05-01T00:00:00Z")
+    client.insert_feedback("read", "walker", "i3", "2024-05-01T00:00:00Z")
     first = client.get_recommend("walker", n=3)
     assert first[0].id == "i4"
     assert first[0].score >= first[1].score
-    client.insert_feedback("read", "walker", "i7", "2026-05-02T00:00:00Z")
+    client.insert_feedback("read", "walker", "i7", "2024-05-02T00:00:00Z")
     assert client.get_recommend("walker", n=3)[0].id == "i8"
     assert {"i3", "i7"}.isdisjoint(one.id for one in client.get_recommend("walker", n=50))
     assert [one.id for one in client.get_recommend("walker", n=2, offset=1)] == [
@@ -232,7 +233,7 @@ def test_python_lists_know_the_last_click(client):
     assert all(
         one.id in ("i0", "i2", "i4", "i6", "i8", "i10") for one in client.get_recommend("walker", "even")
     )
-    session = [feedback("read", "x", "i9", "2026-05-02"), feedback("read", "x", "i2", "2026-05-01")]
+    session = [feedback("read", "x", "i9", "2024-05-02"), feedback("read", "x", "i2", "2024-05-01")]
     assert client.session_recommend(session, n=2)[0]["Id"] == "i10"
     assert {one["Id"] for one in client.get_neighbors("i5", n=2)} == {"i4", "i6"}
     assert client.get_neighbors("nothing") == []
@@ -259,8 +260,8 @@ def test_the_asynchronous_python_client(web):
         assert (await client.get_item("as-item"))["Timestamp"] == "0001-01-01T00:00:00Z"
         assert len((await client.get_items(3))[0]) == 3
         assert (await client.search_items("as-item"))[0]["Comment"] == "x"
-        assert await client.insert_feedback("read", "as1", "i1", "2026-05-01") == {"RowAffected": 1}
-        assert await client.insert_feedbacks([feedback("read", "as1", "i2", "2026-05-02")])
+        assert await client.insert_feedback("read", "as1", "i1", "2024-05-01") == {"RowAffected": 1}
+        assert await client.insert_feedbacks([feedback("read", "as1", "i2", "2024-05-02")])
         assert len(await client.list_feedbacks("read", "as1")) == 2
         assert len((await client.get_feedbacks(3))[0]) == 3
         assert (await client.get_recommend("as1", n=1))[0].id == "i3"
@@ -362,22 +363,22 @@ def test_js_categories(web):
 @covers("DELETE /feedback/{t}/{u}/{i}", "DELETE /feedback/{u}/{i}", "GET /user/{u}/feedback")
 @covers("GET /item/{i}/feedback", "GET /item/{i}/feedback/{t}", "GET /user/{u}/feedback/{t}")
 def test_js_feedback(web):
-    one = feedback("like", "js", "i1", "2026-05-05T00:00:00Z", Value=2, Comment="first", Labels={"a": [1]})
+    one = feedback("like", "js", "i1", "2024-05-05T00:00:00Z", Value=2, Comment="first", Labels={"a": [1]})
     assert web.post("/api/feedback", json=[one], headers=JS).json() == {"RowAffected": 1}
-    again = feedback("like", "js", "i1", "2026-05-04T00:00:00+00:00", Value=3, Comment="second")
+    again = feedback("like", "js", "i1", "2024-05-04T00:00:00+00:00", Value=3, Comment="second")
     web.post("/api/feedback", json=[again], headers=JS)
     added = web.get("/api/feedback/like/js/i1", headers=JS).json()
     assert added == one | {
         "Value": 5.0,
-        "Timestamp": "2026-05-04T00:00:00Z",
-        "Updated": "2026-05-05T00:00:00Z",
+        "Timestamp": "2024-05-04T00:00:00Z",
+        "Updated": "2024-05-05T00:00:00Z",
         "Comment": "second",
         "Labels": None,
     }
     web.put("/api/feedback", json=[one], headers=JS)
     web.put("/api/feedback", json=[one], headers=JS)
     assert web.get("/api/feedback/like/js/i1", headers=JS).json() == one | {
-        "Updated": "2026-05-05T00:00:00Z",
+        "Updated": "2024-05-05T00:00:00Z",
         "Value": 2.0,
     }
     web.post("/api/feedback", json=[feedback("share", "js", "i1"), feedback("like", "js", "i2")], headers=JS)
@@ -405,7 +406,7 @@ def test_lists_with_scores(web, place):
     web.post("/api/feedback", json=[feedback("read", "lister", "i1")])
     newest = web.get("/api/latest?n=3").json()
     assert [one["Id"] for one in newest] == [f"i{n}" for n in (11, 10, 9)]
-    assert newest[0]["Score"] == 1778544000.0
+    assert newest[0]["Score"] == 1715472000.0
     assert web.get("/api/latest?n=1&offset=1").json() == newest[1:2]
     most = web.get("/api/non-personalized/popular?n=4&category=even").json()
     assert all(int(one["Id"][1:]) % 2 == 0 for one in most)
@@ -564,12 +565,13 @@ def test_names_of_recommenders_come_from_the_toml_and_all_is_there_after_a_resta
     folder = open_workspace(tmp_path)
     (folder / "desirepath.toml").write_text(
         '[gorse]\nnon_personalized = {most_starred_weekly = "trending"}\nitem_to_item = ["embeddings"]\n'
-        "default_n = 3\n"
+        "default_n = 3\n[scenario.home]\nk = 5\n"
     )
+    assert load_settings(folder).recommend.k == 10  # training reads past what serving is told
     with served(make_app({"default": open_project(folder)})) as web:
         assert len(web.get("/api/non-personalized/most_starred_weekly").json()) == 3
         assert web.get("/api/item-to-item/embeddings/i5").status_code == 200
-        web.post("/api/feedback", json=[feedback("read", "u1", "i1", "2026-05-20", Value=4)])
+        web.post("/api/feedback", json=[feedback("read", "u1", "i1", "2024-05-20", Value=4)])
         before = web.get("/api/user/u1/feedback").json()
         assert {row["Value"] for row in before if (row["FeedbackType"], row["ItemId"]) == ("read", "i1")} == {
             5.0

@@ -24,6 +24,9 @@ from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.splits import Split, split_leave_one_out, split_temporal
 from desirepath.workspace import Workspace
 
+SERVED = frozenset({"serve", "limits", "scenario", "experiment", "retrain", "compaction", "gorse"})
+"""Sections of the same TOML that are read where a workspace is served."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig:
@@ -172,14 +175,18 @@ def load_settings(folder: Path, words: Sequence[str] = ()) -> Settings:
     """
     resolved = config.resolve(
         sections(),
-        config.from_toml(folder / "desirepath.toml"),
+        _without_served(config.from_toml(folder / "desirepath.toml")),
         config.from_words(_remembered(folder)),
-        config.from_environment(),
+        _without_served(config.from_environment()),
         config.from_words(words),
     )
     if resolved["evaluation"].mask_seen and resolved["recommend"].exclude_seen != "yes":
         raise ConfigError('[evaluation] mask_seen follows [recommend] exclude_seen here; set that to "yes".')
     return Settings(**resolved)
+
+
+def _without_served(values: config.Values) -> config.Values:
+    return {section: keys for section, keys in values.items() if section not in SERVED}
 
 
 def remember(workspace: Workspace, words: Sequence[str]) -> None:
