@@ -225,7 +225,7 @@ def test_no_request_fails_while_versions_are_swapped(shop: Shop) -> None:
     threads = [threading.Thread(target=ask, args=(who,)) for who in range(4)]
     for thread in threads:
         thread.start()
-    for turn in range(60):
+    for turn in range(30):
         shop.registry.promote(("markov", "popular")[turn % 2], "turn")
         loop.tick()
     ends.set()

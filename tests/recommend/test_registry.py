@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,25 @@ def test_a_cut_at_any_step_leaves_the_old_or_the_new(
     assert cuts > 5
 
 
+def test_two_at_once_lose_nothing(registry: Registry) -> None:
+    """A lock of the file system holds between threads as between processes: each opens the file anew."""
+    registry.add(version("b"))
+
+    def change(who: str) -> None:
+        own = Registry(registry.workspace)
+        for _ in range(10):
+            own.reject("b", who)
+
+    threads = [threading.Thread(target=change, args=(who,)) for who in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reasons = [line["reason"] for line in registry.ledger().history if line["what"] == "reject"]
+    assert sorted(reasons) == ["one"] * 10 + ["two"] * 10
+
+
+@pytest.mark.slow
 def test_two_processes_lose_nothing(registry: Registry) -> None:
     code = textwrap.dedent("""
         import sys

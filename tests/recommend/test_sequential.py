@@ -60,13 +60,13 @@ def test_a_difference_looked_at_all_the_time() -> None:
 def test_a_rate_by_user_whose_users_come_back() -> None:
     """Users differ, and all of them go on being watched: the figure of each is revised at every look."""
     rng = np.random.default_rng(3)
-    n_users, n_days, runs = 400, 60, 300
+    n_users, n_days, runs = 300, 60, 120
     taste = rng.beta(1.0, 9.0, (runs, n_users, 1))
     begins = np.sort(rng.integers(0, n_days, (runs, n_users, 1)), axis=1)
     shown = rng.poisson(1.5, (runs, n_users, n_days)) * (np.arange(n_days) >= begins)
     clicked = rng.binomial(shown, taste)
     outside, usual = np.zeros(runs, bool), np.zeros(runs, bool)
-    for day in range(9, n_days):
+    for day in range(11, n_days, 2):
         above, below = clicked[:, :, : day + 1].sum(axis=2), shown[:, :, : day + 1].sum(axis=2)
         for run in range(runs):
             seen = below[run] > 0
