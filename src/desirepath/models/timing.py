@@ -79,7 +79,7 @@ class Timing:
 
     which is wide for users of whom little is known. From an hour to 30 days, time runs by the hours of the
     week, faster where more people come back (`WeekClock`). H is multiplied, on each scale, by the root of how
-    much more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a change
+    much more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a move
     is believed to last. Gaps that had not ended when the log did count as time at risk (censored): people who
     left are not forgotten, nor the last gap of those who stay.
 
