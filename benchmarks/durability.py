@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two hundred deaths under load, and how many events a second are on disk when they are acknowledged.
 
-SQLite in a temporary folder of the disk this is run on; with --postgresql, deaths on a PostgreSQL server that
-is started here, without waiting for the disk.
+SQLite in a temporary folder (TMPDIR says on which disk); with --postgresql, deaths on a PostgreSQL server
+that is started here, without waiting for the disk.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
         with postgres_server() as server:
             record("durability-postgresql", endure(f"{server}/postgres", free_port(), kills=given.kills))
         return
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         figures = rates(f"sqlite:///{folder / 'rates.db'}", folder)
         deaths = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=given.kills)

@@ -140,7 +140,9 @@ def endure(url: str, port: int, *, kills: int, clients: int = 8, seed: int = 0) 
         for n in range(kills):
             if n % 10 < 9:  # under load; else in the midst of opening the store
                 before = sum(len(sender.acknowledged) for sender in senders)
+                patience = time.monotonic() + 60
                 while sum(len(sender.acknowledged) for sender in senders) == before:
+                    assert time.monotonic() < patience, "nothing is acknowledged any more"
                     time.sleep(0.001)
             time.sleep(chance.uniform(0.0, 0.2))
             claimed = [len(sender.acknowledged) for sender in senders]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from sqlalchemy import Column, ColumnElement, Connection, Table, Text, cast, func, select
@@ -23,10 +23,16 @@ from desirepath.events.manifest import IngestReport, Manifest
 from desirepath.events.raw import FileUnderstanding, RawLog, canonical_log
 from desirepath.live.actions import NOT_BEHAVIOUR
 from desirepath.live.archive import FOLDER, Archive
+from desirepath.live.replay import Take, rebase
+from desirepath.live.states import UserStates
 from desirepath.live.store import LiveStore, now_us
 from desirepath.live.tables import PACKED, PACKED_LISTS, events, impressions, marks, requests
 from desirepath.schema import EVENT, EVENT_ID, REQUIRED, TIME, TIME_DTYPE
+from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
+
+if TYPE_CHECKING:
+    from desirepath.live.shared import SharedStates  # needs redis, which only those who share have running
 
 DAY_US = 86_400_000_000
 READ_AT_ONCE = 20_000
@@ -270,3 +276,34 @@ def _removal(
         return gone.rowcount, following
 
     return work
+
+
+def stand_on(
+    workspace: Workspace,
+    store: LiveStore,
+    states: UserStates | SharedStates,
+    base: Sequences,
+    item: Take,
+    action: Take,
+) -> int:
+    """Let states that are being served stand on sequences built from the log after `compact`.
+
+    Histories stay as they are, and events may come meanwhile; what is packed leaves the memory.
+
+    Args:
+        workspace: whose log `base` was built from.
+        store: where events are kept.
+        states: what is being served.
+        base: the packed log.
+        item: the catalogue's index of an item.
+        action: likewise of an action.
+
+    Returns:
+        The last event of the store that `base` has.
+    """
+    until = packed_until(EventLog(workspace.events).manifest, store.store_id, base.n_events)
+    if isinstance(states, UserStates):
+        rebase(store, states, base, until, item, action).result()
+    else:
+        states.stand_on(base, until)
+    return until

@@ -21,6 +21,7 @@ from desirepath.sequences import Sequences
 from desirepath.sequences.queries import ranges
 
 FIRST_CAPACITY = 1 << 12
+AT_ONCE = 20_000
 NEVER_US = np.iinfo(np.int64).min
 
 
@@ -63,10 +64,14 @@ class UserStates:
         """
         self._base = base
         self._base_item, self._base_action = item_ix, action_ix
-        ids = base.users.ids.to_list() if base is not None else []
-        self._user: dict[str, int] = {name: ix for ix, name in enumerate(ids)}
-        self._n_base = len(ids)
-        self._head = np.full(max(len(ids), FIRST_CAPACITY), -1, dtype=np.int64)
+        self._n_base = 0 if base is None else len(base.users.ids)
+        self._user: dict[str, int] = {}
+        for first in range(0, self._n_base, AT_ONCE):
+            # In pieces, so that threads that answer meanwhile wait for no more than one.
+            assert base is not None
+            ids = base.users.ids.slice(first, AT_ONCE).to_list()
+            self._user.update(zip(ids, range(first, first + len(ids)), strict=True))
+        self._head = np.full(max(self._n_base, FIRST_CAPACITY), -1, dtype=np.int64)
         self._erased: dict[int, int] = {}
         self._n = 0
         self._item = np.zeros(FIRST_CAPACITY, dtype=np.int32)
