@@ -7,6 +7,7 @@ Their templates print texts as texts, whatever stands in them.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
@@ -111,6 +112,11 @@ async def done(work: Future[R]) -> R:
     if client.is_deleted:
         raise asyncio.CancelledError
     return result
+
+
+def go(address: str) -> None:
+    """Lead the browser to an address of this server, prefix included."""
+    ui.run_javascript(f"location.href = {json.dumps(address)}")
 
 
 def waiting() -> ui.element:

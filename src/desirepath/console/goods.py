@@ -12,7 +12,7 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, waiting
+from desirepath.console.controls import Suggest, Text, aside, box, go, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.people import meter
 from desirepath.console.tables import Column, table
@@ -34,9 +34,9 @@ async def goods(visit: Visit) -> None:
     """The table of all items."""
     words, desk = visit.words, visit.desk
 
-    def go(row: Mapping[str, Any]) -> None:
+    def open_row(row: Mapping[str, Any]) -> None:
         if row.get(ITEM):
-            ui.navigate.to(visit.link("items", f"item={quoted(str(row[ITEM]))}"))
+            go(visit.link("items", f"item={quoted(str(row[ITEM]))}"))
 
     async def search(text: str) -> None:
         found = await aside(desk.directory.find_items, text)
@@ -46,7 +46,7 @@ async def goods(visit: Visit) -> None:
         field = Suggest(
             words("items.item"),
             search,
-            lambda item: ui.navigate.to(visit.link("items", f"item={quoted(item)}")),
+            lambda item: go(visit.link("items", f"item={quoted(item)}")),
             placeholder=words("trial.other_hint"),
             nothing=words("trial.nothing"),
             width="320px",
@@ -71,7 +71,7 @@ async def goods(visit: Visit) -> None:
         columns.append(Column("trending", words("items.trending"), "share"))
         if frame["hidden"].any():
             columns.append(Column("hidden", words("items.hidden")))
-        table(frame, columns, words, name="items", pick=go, n_rows=15)
+        table(frame, columns, words, name="items", pick=open_row, n_rows=15)
 
 
 def everything(project: Project, sequences: Sequences) -> pl.DataFrame:

@@ -83,7 +83,8 @@ class Overview:
             for row in rows:
                 with box("", "li"):
                     Text(self.desk.taste.title(row["item_id"], self.words.language), "dp-title")
-                    who = f"{self.words.action(row['action'])} · {row['user_id']} · {self.words.ago(row['time_us'] / 1e6, now_s)}"
+                    ago = self.words.ago(row["time_us"] / 1e6, now_s)
+                    who = f"{self.words.action(row['action'])} · {row['user_id']} · {ago}"
                     Text(who, tag="small")
 
     async def slow(self) -> None:

@@ -14,7 +14,7 @@ from nicegui import ui
 from sqlalchemy import Connection, func, select
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, done, waiting
+from desirepath.console.controls import Suggest, Text, aside, box, done, go, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.reasons import retold, told_when
 from desirepath.console.tables import Column, table
@@ -45,15 +45,15 @@ async def people(visit: Visit) -> None:
     """The table of all users."""
     words, desk = visit.words, visit.desk
 
-    def go(row: Mapping[str, Any]) -> None:
+    def open_row(row: Mapping[str, Any]) -> None:
         if row.get(USER):
-            ui.navigate.to(visit.link("users", f"user={quoted(str(row[USER]))}"))
+            go(visit.link("users", f"user={quoted(str(row[USER]))}"))
 
     with box("dp-bar"):
         field = Suggest(
             words("trial.user"),
             lambda text: _suggest(field, desk.directory.find_users, text),
-            lambda user: ui.navigate.to(visit.link("users", f"user={quoted(user)}")),
+            lambda user: go(visit.link("users", f"user={quoted(user)}")),
             placeholder=words("trial.user_hint"),
             nothing=words("trial.nothing"),
             width="280px",
@@ -75,7 +75,7 @@ async def people(visit: Visit) -> None:
         ]
         if "segment" in frame.columns:
             columns.append(Column("segment", words("users.segment"), width=280))
-        table(frame, columns, words, name="users", pick=go, n_rows=15)
+        table(frame, columns, words, name="users", pick=open_row, n_rows=15)
 
 
 async def _suggest(field: Suggest, find: Any, text: str) -> None:
@@ -159,9 +159,9 @@ async def person(visit: Visit, user_id: str) -> None:
     foresight = await aside(visit.desk.taste.foresight, user_id)
     place.clear()
     with place:
-        page = Person(visit, portrait)
-        page.show(foresight)
-    await _influences(visit, user_id, page.near, page.moves)
+        shown = Person(visit, portrait)
+        shown.show(foresight)
+    await _influences(visit, user_id, shown.near, shown.moves)
 
 
 class Person:

@@ -33,4 +33,6 @@
     },
   };
   show();
+  const here = document.querySelector(".dp-nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - 60;
 })();

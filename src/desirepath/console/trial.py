@@ -196,21 +196,19 @@ class Trial:
         subject.reply = reply
         subject.ranks = {shown.item_id: rank for rank, shown in enumerate(reply.items, start=1)}
         self._show_times(reply, kept_ms, answered_ms)
-        events, tastes, foresight = await aside(self._profile, subject)
+        events, tastes = await aside(self._profile, subject)
         if subject is self.subject:
             self._show_line(events, subject)
             self._show_interests(tastes, subject)
-            self._show_next(foresight, subject)
             self.who.put("" if subject.session_id else subject.user_id)
+        foresight = await aside(self.taste.foresight, subject.user_id)
+        if subject is self.subject:
+            self._show_next(foresight, subject)
         await self._explain(ask, reply, rows)
 
-    def _profile(self, subject: Subject) -> tuple[list[Event], list[Interest], Foresight | None]:
+    def _profile(self, subject: Subject) -> tuple[list[Event], list[Interest]]:
         history = self.taste.history(subject.user_id)
-        return (
-            self.taste.timeline(history, N_EVENTS, self.words.language),
-            self.taste.interests(history),
-            self.taste.foresight(subject.user_id),
-        )
+        return self.taste.timeline(history, N_EVENTS, self.words.language), self.taste.interests(history)
 
     async def _explain(self, ask: Ask, reply: Reply, rows: list[dict[str, Any]]) -> None:
         """Put what the history did for each item below its title, once it is known."""
