@@ -6,6 +6,7 @@ It knows hazards and paces, wherever they come from; `timing` fits them. Times a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,29 +89,39 @@ class Outlook:
     hazard_QJ: Floats
     """Hazard a second in each bin at pace 1."""
 
-    def within(self, horizons_s: Floats | list[float]) -> Floats:
+    def within(self, horizons_s: Sequence[float] | Floats) -> Floats:
         """(Q, H) P(next event within each of H horizons from now), horizons in seconds."""
-        parts = [1.0 - np.exp(self._log_survival(np.full(len(self.elapsed_s), h))) for h in horizons_s]
-        return np.stack(parts, axis=1)
+        wait_QH = np.broadcast_to(np.asarray(horizons_s, np.float64), (len(self.elapsed_s), len(horizons_s)))
+        return self._chance(wait_QH)
 
     def chance(self, wait_s: Floats) -> Floats:
         """(Q,) P(next event within the given time from now), one time a query."""
-        return 1.0 - np.exp(self._log_survival(wait_s))
+        return self._chance(np.asarray(wait_s, np.float64)[:, None])[:, 0]
 
-    def _log_survival(self, wait_s: Floats) -> Floats:
-        spent_QJ = spent(self.clock, self.begin_s, self.elapsed_s, self.elapsed_s + wait_s)
-        hazard_QG = np.add.reduceat(self.hazard_QJ * spent_QJ, FIRST_BIN, axis=1)
-        survival_Q: Floats = -(self.shape_QG * np.log1p(hazard_QG / self.rate_QG)).sum(axis=1)
-        return survival_Q
+    def _chance(self, wait_QH: Floats) -> Floats:
+        query = np.repeat(np.arange(len(wait_QH)), wait_QH.shape[1])
+        elapsed = self.elapsed_s[query]
+        spent_TJ = spent(self.clock, self.begin_s[query], elapsed, elapsed + wait_QH.ravel())
+        hazard_TG = np.add.reduceat(self.hazard_QJ[query] * spent_TJ, FIRST_BIN, axis=1)
+        log_T = -(self.shape_QG[query] * np.log1p(hazard_TG / self.rate_QG[query])).sum(axis=1)
+        came: Floats = -np.expm1(log_T).reshape(wait_QH.shape)
+        return came
 
     def quantile(self, level: float) -> Floats:
-        """(Q,) seconds from now until the next event has come with this probability.
+        """(Q,) as `quantiles`, of one level."""
+        return self.quantiles([level])[:, 0]
+
+    def quantiles(self, levels: Sequence[float]) -> Floats:
+        """(Q, N) seconds from now until the next event has come with each of these probabilities.
 
         Infinite where that lies beyond what the log could have shown.
+
+        Raises:
+            ConfigError: a level is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ConfigError(f"level must lie between 0 and 1; got {level}.")
-        wanted = np.log1p(-level)
+        for level in levels:
+            if not 0 < level < 1:
+                raise ConfigError(f"level must lie between 0 and 1; got {level}.")
         left_QJ = spent(self.clock, self.begin_s, self.elapsed_s, np.full(len(self.elapsed_s), np.inf))
         gained_QJ = self.hazard_QJ * left_QJ
         before_QJ = np.cumsum(gained_QJ, axis=1) - gained_QJ
@@ -119,18 +130,19 @@ class Outlook:
         full_QG = np.add.reduceat(gained_QJ, FIRST_BIN, axis=1)
         scale_log = -self.shape_QG * np.log1p(full_QG / self.rate_QG)
         earlier_QJ = (np.cumsum(scale_log, axis=1) - scale_log)[:, SCALE]
-        # Log survival at the begin of each bin; the quantile lies in the last one that is still above it.
+        # Log survival at the begin of each bin; a quantile lies in the last one that is still above it.
         begin_QJ = earlier_QJ - shape_QJ * np.log1p(before_QJ / rate_QJ)
-        known = np.isfinite(self.elapsed_s)
-        at = np.maximum((begin_QJ > wanted).sum(axis=1) - 1, 0)
-        query = np.arange(len(at))
-        rate, shape = rate_QJ[query, at], shape_QJ[query, at]
-        more = rate * np.expm1((earlier_QJ[query, at] - wanted) / shape) - before_QJ[query, at]
-        begin = np.maximum(EDGES_S[at], np.where(known, self.elapsed_s, 0.0))
-        needed = np.maximum(more, 0.0) / self.hazard_QJ[query, at]
-        reached = begin + needed
-        timed = np.flatnonzero(known & np.isin(at, CLOCKED))
-        shown = self.clock.reading(self.begin_s[timed] + begin[timed]) + needed[timed]
-        reached[timed] = self.clock.moment(shown) - self.begin_s[timed]
-        wait = np.where(known & (reached > self.known_s), np.inf, reached - self.elapsed_s)
-        return np.asarray(wait, dtype=np.float64)
+        known, query = np.isfinite(self.elapsed_s), np.arange(len(self.elapsed_s))
+        waits = np.empty((len(query), len(levels)))
+        for n, wanted in enumerate(np.log1p(-np.asarray(levels, np.float64))):
+            at = np.maximum((begin_QJ > wanted).sum(axis=1) - 1, 0)
+            rate, shape = rate_QJ[query, at], shape_QJ[query, at]
+            more = rate * np.expm1((earlier_QJ[query, at] - wanted) / shape) - before_QJ[query, at]
+            begin = np.maximum(EDGES_S[at], np.where(known, self.elapsed_s, 0.0))
+            needed = np.maximum(more, 0.0) / self.hazard_QJ[query, at]
+            reached = begin + needed
+            timed = np.flatnonzero(known & (at >= CLOCKED[0]) & (at <= CLOCKED[-1]))
+            shown = self.clock.reading(self.begin_s[timed] + begin[timed]) + needed[timed]
+            reached[timed] = self.clock.moment(shown) - self.begin_s[timed]
+            waits[:, n] = np.where(known & (reached > self.known_s), np.inf, reached - self.elapsed_s)
+        return waits
