@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from record import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "live"))
-from crashes import endure
+from crashes import USER, Http, Server, endure, outlive
 from servers import free_port, postgres_server
 from stored import row
 
@@ -53,10 +54,32 @@ def rates(url: str, folder: Path) -> dict[str, Any]:
     return figures
 
 
+def served(folder: Path, kills: int) -> dict[str, Any]:
+    """Deaths of `desirepath serve` itself, over HTTP; what its answers count in the end, too."""
+    port = free_port()
+    server = Server(folder, port)
+    url = f"sqlite:///{folder / 'live.db'}"
+    figures = outlive(url, server, lambda: Http(port), kills=kills, clients=8, seed=1, opening_s=4.0)
+    server.begin()
+    while True:
+        try:
+            http = Http(port)
+        except OSError:
+            time.sleep(0.1)
+            continue
+        users = (f"{USER}{n}".replace(" ", "%20") for n in range(50))
+        figures["counted_in_memory"] = sum(http.count(user) for user in users)
+        http.close()
+        break
+    server.kill()
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--postgresql", action="store_true", help="PostgreSQL instead of SQLite.")
+    parser.add_argument("--serve", type=Path, help="kill `desirepath serve` on a copy of this workspace")
     given = parser.parse_args()
     if given.postgresql:
         with postgres_server() as server:
@@ -64,6 +87,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if given.serve:
+            shutil.copytree(given.serve, folder / "shop", ignore=shutil.ignore_patterns("live.db*"))
+            record("durability-served", served(folder / "shop", given.kills))
+            return
         figures = rates(f"sqlite:///{folder / 'rates.db'}", folder)
         deaths = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=given.kills)
     record("durability", figures | deaths)

@@ -3,8 +3,9 @@
 
 import threading
 import time
+from functools import partial
 
-from crashes import Keeper, Sender
+from crashes import Keeper, Line, Sender
 from servers import free_port
 from sqlalchemy import insert
 from stored import row
@@ -36,7 +37,7 @@ def test_who_follows_the_numbers_misses_nothing(database):
     follower = LiveStore(database)
     for keeper in keepers:
         keeper.begin()
-    senders = [Sender(n, keepers[n % 3].port, 1 if n % 2 else 50, stop) for n in range(6)]
+    senders = [Sender(n, partial(Line, keepers[n % 3].port), 1 if n % 2 else 50, stop) for n in range(6)]
     threads = [threading.Thread(target=sender.run) for sender in senders]
     seen = []
 
