@@ -156,7 +156,8 @@ def expected(n, seed=0):
     }
 
 
-def test_behaviour_joins_the_log_and_the_rest_lies_beside_it(workspace, store):
+def test_behaviour_joins_the_log_and_the_rest_lies_beside_it(workspace, url):
+    store = LiveStore(url)
     fill(store, 0, 60)
     done = compact(workspace, store, KEEP)
     assert everything(workspace, store) == expected(60)
@@ -176,6 +177,8 @@ def test_behaviour_joins_the_log_and_the_rest_lies_beside_it(workspace, store):
         assert (event["query"], event["lat"]) == (more.get("query"), more.get("lat"))
         assert json.loads(event["context"] or "null") == more.get("context")
         assert event["recommendation_id"] == sent["recommendation_id"]
+    assert compact(workspace, store, DROP).removed == 80
+    store.close()
 
 
 def test_replay_after_packing_equals_what_was_in_memory(workspace, store):
