@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,23 @@ def test_trainings_begin_by_themselves(shop: Shop, tmp_path: Path) -> None:
     assert loop.status()["last_training"]["error"] is None
     assert loop.status()["last_training"]["reason"] == "150 new events"
     loop.close()
+
+
+def test_a_schedule_outlives_a_restart(shop: Shop, tmp_path: Path) -> None:
+    options = RetrainConfig(every_hours=24)
+    young = Retrainer(["true"], tmp_path / "retrain.log", options)
+    shop.registry.add(
+        version(f"{datetime.now(UTC) - timedelta(hours=23):%Y%m%dT%H%M%S}-popular", Popularity())
+    )
+    Rollout(shop.registry, shop, options, young)
+    assert young.due(1) is None
+    for path in (shop.registry.folder(name) for name in shop.registry.ledger().known):
+        header = json.loads((path / "version.json").read_text())
+        header["made"]["made_at"] = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
+        (path / "version.json").write_text(json.dumps(header))
+    old = Retrainer(["true"], tmp_path / "retrain.log", options)
+    Rollout(shop.registry, shop, options, old)
+    assert old.due(1) == "25.0 hours since the last one"
 
 
 def test_the_log_is_packed_before_a_training_reads_it(shop: Shop, tmp_path: Path) -> None:

@@ -127,6 +127,10 @@ class Retrainer:
         """Whether a training is under way."""
         return self._process is not None
 
+    def trained_ago(self, seconds: float) -> None:
+        """Say how long ago the last training was, so that a schedule outlives a restart of the server."""
+        self._last_s = self._clock() - max(seconds, 0.0)
+
     def due(self, new_events: int) -> str | None:
         """Why a training should begin now, in words; None where none should.
 

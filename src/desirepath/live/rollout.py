@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -75,6 +76,9 @@ class Rollout:
         self._turn, self._beginning = threading.Lock(), threading.Lock()
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
+        made = [moment for moment in registry.versions()["made_at"].to_list() if moment is not None]
+        if retrainer is not None and made:
+            retrainer.trained_ago((datetime.now(UTC) - max(made)).total_seconds())
 
     def start(self) -> None:
         """Look every few seconds, in a thread of its own."""
