@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Byte code is made when a module is first imported: making it for all of them takes longer than the installation.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: help setup demo test test-all check bench docs clean
+.PHONY: help setup demo test test-all check audit bench docs clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ check: $(VENV)/.dev  ## style, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+audit: $(VENV)/.dev  ## known faults of the versions that are pinned (asks a public data base)
+	@$(PIP) pip-audit
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(VENV)/.dev  ## every benchmark, one after the other (an hour; see benchmarks/RESULTS.md)
 	@for f in benchmarks/[!r]*.py; do $(BIN)/python $$f || exit 1; done

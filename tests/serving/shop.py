@@ -35,7 +35,7 @@ def open_shop(folder: Path, name: str = "default") -> Project:
         items=sequences.items,
         calibration=None,
         exclude_seen=False,
-        made={},
+        made={"made_at": "2026-05-01T12:00:00+00:00", "trained_until_s": 1.7e9},
     )
     table = pl.DataFrame(
         {ITEM: [str(i) for i in range(12)], "title": [f"<script>alert({i})</script>" for i in range(12)]}

@@ -336,7 +336,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(value=values, spaced=st.booleans(), ascii_only=st.booleans())
 def test_json_is_read_as_the_library_reads_it(value, spaced, ascii_only):
     separators = (" , ", " : ") if spaced else (",", ":")
@@ -344,7 +344,7 @@ def test_json_is_read_as_the_library_reads_it(value, spaced, ascii_only):
     assert loads(text) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     inner=st.dictionaries(names, st.integers(0, 9), min_size=1, max_size=3),
     at=st.integers(0, 2),

@@ -69,7 +69,9 @@ def test_only_an_admin_key_opens_the_console(closed):
     assert not client.cookies
 
 
-@pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "/\\evil.example", "\r\nX: 1", "x"])
+@pytest.mark.parametrize(
+    "where", ["//evil.example", "https://evil.example", "/\\evil.example", "\r\nX: 1", "x"]
+)
 def test_a_login_leads_nowhere_else(closed, where):
     client, _, token, _ = closed
     reply = client.post("/login", params={"next": where}, data={"key": token})

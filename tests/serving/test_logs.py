@@ -68,11 +68,11 @@ def test_a_request_is_one_line_with_its_id(tmp_path, log):
     assert line["timestamp"].endswith("Z")
 
 
-@pytest.mark.parametrize("odd", ["", "a b", "x" * 65, "-a", "<b>", 'a"}', "{}", "é"])
-def test_odd_request_ids_are_replaced(tmp_path, log, odd):
+def test_odd_request_ids_are_replaced(tmp_path, log):
     with served(app_of(tmp_path)) as client:
-        reply = client.get("/livez", headers={"x-request-id": odd.encode("latin-1")})
-    assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["x-request-id"])
+        for odd in ("", "a b", "x" * 65, "-a", "<b>", 'a"}', "{}", "é"):
+            reply = client.get("/livez", headers={"x-request-id": odd.encode("latin-1")})
+            assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["x-request-id"]), odd
 
 
 def test_no_secret_and_nobodys_data(tmp_path, log):
