@@ -38,6 +38,7 @@ from desirepath.live.folding import (
 from desirepath.live.store import Busy, LiveStore, Row
 from desirepath.live.tables import PACKED, STORE_ID
 
+LOOK_EVERY_S = 1.0
 LATEST_S = 3600.0
 """Seconds after which events are taken in even if nobody reads; they must not leave the store before."""
 
@@ -77,6 +78,7 @@ class Feedback:
         self._store, self._log = store, log
         self._laying = threading.Lock()
         self._n_new, self._folded_s = 0, time.monotonic()
+        self._has_marks, self._looked_s = False, 0.0
         store.write(self._begin).result()
         self.is_laid_out = not self._waiting()
 
@@ -181,12 +183,26 @@ class Feedback:
             chosen = chosen.where(tuple_(*columns) > tuple_(*after))
         return self._rows(chosen.order_by(*columns).limit(n))
 
+    def may_have_marks(self) -> bool:
+        """Whether it is worth asking for marks; those of another process are noticed within a second."""
+        return self._has_marks or time.monotonic() - self._looked_s > LOOK_EVERY_S
+
+    def expect_marks(self) -> None:
+        """Look for marks from now on."""
+        self._has_marks = True
+
     def marked(self, user_id: str, now_us: int) -> list[str]:
         """Items that were marked as shown to a user, until a moment."""
 
         def work(connection: Connection) -> list[str]:
+            if not self._has_marks:
+                self._looked_s = time.monotonic()
+                if connection.execute(select(feedback.c.user_id).where(feedback.c.is_mark).limit(1)).first():
+                    self._has_marks = True
+            if not self._has_marks:
+                return []
             chosen = select(feedback.c.item_id).where(
-                *_chosen(user_id, None, None), feedback.c.is_mark.is_(True), feedback.c.time_us <= now_us
+                *_chosen(user_id, None, None), feedback.c.is_mark, feedback.c.time_us <= now_us
             )
             return list(connection.execute(chosen).scalars())
 

@@ -31,6 +31,7 @@ from sqlalchemy import (
     inspect,
     or_,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -68,6 +69,7 @@ feedback = Table(
     Column("is_removed", Boolean, nullable=False),
     Index("feedback_by_item", "item_id"),
     Index("feedback_by_kind", "kind", "user_id", "item_id"),
+    Index("feedback_marks", "user_id", sqlite_where=text("is_mark = 1"), postgresql_where=text("is_mark")),
 )
 """`is_mark`: it was shown, not done. `is_whole`: older events no longer count in it."""
 

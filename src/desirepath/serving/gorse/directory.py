@@ -36,6 +36,10 @@ class Directory:
         self._base = base.drop_nulls().unique().sort()
         self._met: set[str] = set()
 
+    def knows(self, user_ids: Iterable[str]) -> bool:
+        """Whether all of these are known without asking the database."""
+        return self._met.issuperset(user_ids)
+
     def unknown(self, user_ids: Iterable[str]) -> list[str]:
         """Those of some ids that are not known, or were deleted."""
         asked = [name for name in dict.fromkeys(user_ids) if name not in self._met]

@@ -134,10 +134,15 @@ async def keep(view: GorseProject, given: list[Given], event_ids: list[str]) -> 
         view.project.actions_room(row["action"] for row in rows)
     except DataError as error:
         raise bad(str(error)) from None
-    new = await asyncio.to_thread(view.users.unknown, [one.user_id for one in given])
-    if new:
-        await asyncio.wrap_future(view.project.records.put_users([(name, {}) for name in new]))
+    names = [one.user_id for one in given]
+    if not view.users.knows(names):
+        new = await asyncio.to_thread(view.users.unknown, names)
+        if new:
+            await asyncio.wrap_future(view.project.records.put_users([(name, {}) for name in new]))
     await asyncio.wrap_future(view.project.keep(rows))
+    if any(row["action"] == IMPRESSION for row in rows):  # lists leave out what was marked, at once
+        view.feedback.expect_marks()
+        await asyncio.to_thread(view.feedback.catch_up)
     return [row["time_us"] for row in rows]
 
 

@@ -201,6 +201,10 @@ class Projects:
         self._made: dict[int, GorseProject] = {}
         self._lock = threading.Lock()
 
+    def made(self, project: Project) -> GorseProject | None:
+        """The view of one project, where there is one already."""
+        return self._made.get(id(project))
+
     def of(self, project: Project) -> GorseProject:
         """The view of one project."""
         with self._lock:
@@ -209,16 +213,22 @@ class Projects:
             return self._made[id(project)]
 
 
+async def _view(request: Request, project: Project) -> GorseProject:
+    projects: Projects = request.app.state.gorse
+    made = projects.made(project)
+    return made if made is not None else await asyncio.to_thread(projects.of, project)
+
+
 async def _reading(request: Request, project: Reader) -> GorseProject:
-    return await asyncio.to_thread(request.app.state.gorse.of, project)
+    return await _view(request, project)
 
 
 async def _sending(request: Request, project: Writer) -> GorseProject:
-    return await asyncio.to_thread(request.app.state.gorse.of, project)
+    return await _view(request, project)
 
 
 async def _changing(request: Request, project: Admin) -> GorseProject:
-    return await asyncio.to_thread(request.app.state.gorse.of, project)
+    return await _view(request, project)
 
 
 Asked = Annotated[GorseProject, Depends(_reading)]

@@ -90,7 +90,8 @@ async def _asked(
     """The engine's answer, remembered as any other; None where no item could be shown."""
     if not n or not _has(view, categories):
         return None
-    marked = await asyncio.to_thread(view.feedback.marked, user_id, now_us())
+    is_marked = view.feedback.may_have_marks()
+    marked = await asyncio.to_thread(view.feedback.marked, user_id, now_us()) if is_marked else []
     ask = Ask(
         user_id=user_id,
         k=min(offset + n, MAX_K),
@@ -126,6 +127,7 @@ async def _write_back(
         )
         row = event(uuid.uuid4().hex, given, (IMPRESSION, moment, now_us()), {KIND: kind})
         rows.append(row | {"recommendation_id": reply.recommendation_id, "position": place})
+    view.feedback.expect_marks()
     await asyncio.wrap_future(view.project.keep(rows))
     await asyncio.to_thread(view.feedback.catch_up)
 
