@@ -8,16 +8,18 @@ that is started here, without waiting for the disk.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from record import record
+from record import RESULTS, record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "live"))
 from crashes import USER, Http, Server, endure, outlive
@@ -25,6 +27,18 @@ from servers import free_port, postgres_server
 from stored import row
 
 from desirepath.live.store import LiveStore
+
+SUMS = (
+    "kills",
+    "acknowledged",
+    "sent_again",
+    "known_when_sent_again",
+    "lost",
+    "kept_twice",
+    "acknowledged_twice",
+    "kept_but_never_sent",
+    "counted_in_memory",
+)
 
 
 def rates(url: str, folder: Path) -> dict[str, Any]:
@@ -54,12 +68,22 @@ def rates(url: str, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def served(folder: Path, kills: int) -> dict[str, Any]:
+def kept(name: str, figures: dict[str, Any], more: bool) -> None:
+    """Record figures; with `more`, deaths and events are added to those of today's last run."""
+    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
+    if more and path.exists():
+        before = json.loads(path.read_text())["figures"]
+        added = {key: before[key] + figures[key] for key in SUMS}
+        figures = before | figures | added
+    record(name, figures)
+
+
+def served(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """Deaths of `desirepath serve` itself, over HTTP; what its answers count in the end, too."""
     port = free_port()
     server = Server(folder, port)
     url = f"sqlite:///{folder / 'live.db'}"
-    figures = outlive(url, server, lambda: Http(port), kills=kills, clients=8, seed=1, opening_s=4.0)
+    figures = outlive(url, server, lambda: Http(port), kills=kills, clients=8, seed=seed, opening_s=4.0)
     server.begin()
     while True:
         try:
@@ -80,20 +104,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--postgresql", action="store_true", help="PostgreSQL instead of SQLite.")
     parser.add_argument("--serve", type=Path, help="kill `desirepath serve` on a copy of this workspace")
+    parser.add_argument("--more", action="store_true", help="Add to the figures of today's last run.")
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.postgresql:
         with postgres_server() as server:
-            record("durability-postgresql", endure(f"{server}/postgres", free_port(), kills=given.kills))
+            deaths = endure(f"{server}/postgres", free_port(), kills=given.kills, seed=given.seed)
+            kept("durability-postgresql", deaths, given.more)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.serve:
             shutil.copytree(given.serve, folder / "shop", ignore=shutil.ignore_patterns("live.db*"))
-            record("durability-served", served(folder / "shop", given.kills))
+            kept("durability-served", served(folder / "shop", given.kills, given.seed), given.more)
             return
-        figures = rates(f"sqlite:///{folder / 'rates.db'}", folder)
-        deaths = endure(f"sqlite:///{folder / 'live.db'}", free_port(), kills=given.kills)
-    record("durability", figures | deaths)
+        figures = {} if given.more else rates(f"sqlite:///{folder / 'rates.db'}", folder)
+        url = f"sqlite:///{folder / 'live.db'}"
+        deaths = endure(url, free_port(), kills=given.kills, seed=given.seed)
+    kept("durability", figures | deaths, given.more)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ def unharmed(figures):
     }
 
 
-def test_what_was_acknowledged_survives_being_killed(url):
-    figures = endure(url, free_port(), kills=5, seed=5)
+def test_what_was_acknowledged_survives_being_killed(tmp_path):
+    figures = endure(f"sqlite:///{tmp_path / 'live.db'}", free_port(), kills=5, seed=5)
     assert figures == unharmed(figures)
     assert figures["acknowledged"] > 100
     assert figures["sent_again"] > 0

@@ -181,7 +181,7 @@ happened = st.tuples(
 
 
 @given(log=st.lists(happened, min_size=1, max_size=40), n_packed=st.integers(0, 40))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_shared_states_tell_what_states_in_memory_tell(redis_url, tmp_path, log, n_packed):
     url = f"sqlite:///{tmp_path / f'{time.monotonic_ns()}.db'}"
     n_packed = min(n_packed, len(log))

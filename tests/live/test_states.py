@@ -96,7 +96,7 @@ def states_after(log, n_packed):
 
 
 @given(log=logs, n_packed=st.integers(0, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_serving_sees_what_training_sees(log, n_packed):
     """Wherever the log was packed, histories are event by event those of the whole log, packed."""
     states, items, actions = states_after(log, min(n_packed, len(log)))
@@ -108,7 +108,7 @@ def test_serving_sees_what_training_sees(log, n_packed):
 
 
 @given(log=logs, n_packed=st.integers(0, 60))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_serving_sees_what_the_event_log_keeps(log, n_packed):
     """The same against the log on disk, taken in twice and built anew."""
     n_packed = min(n_packed, len(log))
@@ -123,7 +123,7 @@ def test_serving_sees_what_the_event_log_keeps(log, n_packed):
 
 
 @given(log=logs, n_packed=st.integers(0, 60), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_packing_again_changes_nothing(log, n_packed, seed):
     """States on a new base, whose items and actions are numbered otherwise, tell the same."""
     n_packed = min(n_packed, len(log))
@@ -147,7 +147,7 @@ def test_packing_again_changes_nothing(log, n_packed, seed):
 
 
 @given(log=logs, n_packed=st.integers(0, 60), moment=st.none() | st.integers(0, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_was_erased_counts_no_more(log, n_packed, moment):
     states, items, actions = states_after(log, min(n_packed, len(log)))
     expected = trained_on(pack_events(table(log)))

@@ -171,6 +171,21 @@ def test_a_listener_that_fails_is_told_and_the_store_goes_on(url):
     store.close()
 
 
+def test_a_full_disk_is_told_and_harms_nothing(tmp_path):
+    store = LiveStore(f"sqlite:///{tmp_path / 'live.db'}")
+    store.keep([row("e")]).result()
+    store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 60").scalar()).result()
+    refused = store.keep([row(f"{n}", more={"query": "x" * 500}) for n in range(2000)])
+    assert "disk is full" in str(refused.exception())
+    assert isinstance(refused.exception(), WorkspaceError)
+    assert ids(store) == ["e"]
+    store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 100000").scalar()).result()
+    assert (
+        len(store.keep([row(f"{n}", more={"query": "x" * 500}) for n in range(2000)]).result().fresh) == 2000
+    )
+    store.close()
+
+
 def test_two_stores_on_one_database_keep_an_event_once(url):
     stores = [LiveStore(url) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:

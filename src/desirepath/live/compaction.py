@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, cast, func, select, text
 
 from desirepath.errors import ConfigError, DataError
 from desirepath.events.cleaning import CleaningConfig
@@ -103,6 +103,7 @@ def compact(workspace: Workspace, store: LiveStore, config: CompactionConfig | N
         log = EventLog(workspace.events)
         archive = Archive(workspace.folder / FOLDER, store.store_id)
         archive.settle(packed_until(log.manifest, store.store_id))
+        _number_after(store, log.manifest, archive)
         done = Compacted()
         while (packed := _pack_events(log, archive, store, config.rows_at_once)) is not None:
             done = replace(done, behaviour=done.behaviour + packed[0], feedback=done.feedback + packed[1])
@@ -278,6 +279,46 @@ def _removal(
     return work
 
 
+def resume(workspace: Workspace, store: LiveStore, base: Sequences) -> int:
+    """The last event of the store that `base` has: what comes after it is to be replayed.
+
+    A store that is older than the log, such as one restored from a backup, numbers what comes from now on
+    beyond what is packed; otherwise new events would take numbers of old ones and pass for packed.
+
+    Args:
+        workspace: whose log `base` was built from, now or when it was shorter.
+        store: where events are kept.
+        base: the packed log.
+    """
+    manifest = EventLog(workspace.events).manifest
+    _number_after(store, manifest, Archive(workspace.folder / FOLDER, store.store_id))
+    return packed_until(manifest, store.store_id, base.n_events)
+
+
+def _number_after(store: LiveStore, manifest: Manifest, archive: Archive) -> None:
+    packed = {
+        events.name: packed_until(manifest, store.store_id),
+        impressions.name: archive.lists_until(),
+    }
+
+    def work(connection: Connection) -> None:
+        for name, last in packed.items():
+            if connection.dialect.name == "postgresql":
+                numbers = f"pg_get_serial_sequence('{name}', 'seq')"
+                given = f"coalesce(pg_sequence_last_value({numbers}), 0)"
+                raised = text(f"SELECT setval({numbers}, :last) WHERE {given} < :last")
+            else:
+                known = text("SELECT count(*) FROM sqlite_sequence WHERE name = :name").bindparams(name=name)
+                if not connection.execute(known).scalar():
+                    first = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, 0)")
+                    connection.execute(first.bindparams(name=name))
+                raised = text("UPDATE sqlite_sequence SET seq = :last WHERE name = :name AND seq < :last")
+                raised = raised.bindparams(name=name)
+            connection.execute(raised.bindparams(last=last))
+
+    store.write(work).result()
+
+
 def stand_on(
     workspace: Workspace,
     store: LiveStore,
@@ -301,7 +342,7 @@ def stand_on(
     Returns:
         The last event of the store that `base` has.
     """
-    until = packed_until(EventLog(workspace.events).manifest, store.store_id, base.n_events)
+    until = resume(workspace, store, base)
     if isinstance(states, UserStates):
         rebase(store, states, base, until, item, action).result()
     else:
