@@ -139,3 +139,16 @@ class Text(TextElement):
         """Show `words` in an element of that tag and those classes."""
         super().__init__(tag=tag, text=str(words))
         self.classes(classes)
+
+
+def meter(name: str, told: str, share: float, more: str = "") -> None:
+    """A named share as a bar."""
+    with box("", "li"):
+        with box("dp-name"):
+            Text(name, tag="span")
+            with box("", "span"):
+                if more:
+                    Text(f"{more} ", "dp-trend", "span")
+                Text(told, tag="span")
+        with box("dp-meter"):
+            box("", "i").style(f"width: {100 * min(1.0, max(0.0, share)):.1f}%")

@@ -56,6 +56,8 @@ class Visit:
     desk: Desk
     words: Words
     page: str
+    has_key: bool = False
+    """Whether a key was needed to come in, so that there is something to leave."""
 
     def link(self, page: str, more: str = "") -> str:
         """The address of another page of the same project."""
@@ -69,7 +71,10 @@ def framed(console: Console, request: Request, page: str, lead: bool = True) -> 
     """The frame of a page around what is made within, with its title and first sentence."""
     cookies = request.cookies
     language = chosen_language(cookies.get("desirepath_language"), request.headers.get("accept-language"))
-    visit = Visit(console, console.desk(request.query_params.get("project")), Words(language), page)
+    caller = request.scope.get("caller")
+    console = console.seen_by(caller)
+    desk = console.desk(request.query_params.get("project"))
+    visit = Visit(console, desk, Words(language), page, getattr(caller, "key_id", None) is not None)
     words = visit.words
     theme = cookies.get("desirepath_theme")
     ui.page_title(f"{words(f'nav.{page}')} · Desirepath")
@@ -149,9 +154,17 @@ def _head(visit: Visit) -> str:
         f'<button class="dp-switch" lang="{other}" title="{html.escape(words("nav.language"))}" '
         f"onclick=\"desirepath.language('{other}')\">{LANGUAGES[other]}</button>"
         f'<button class="dp-switch" id="dp-theme" title="{html.escape(words("nav.theme"))}" {themes} '
-        f'onclick="desirepath.theme()">{_sign(half)}<span class="dp-long"></span></button></header>'
+        f'onclick="desirepath.theme()">{_sign(half)}<span class="dp-long"></span></button>'
+        f"{_leave(visit)}</header>"
         f'<nav class="dp-nav" aria-label="{html.escape(words("nav.pages"))}">{links}</nav>'
     )
+
+
+def _leave(visit: Visit) -> str:
+    if not visit.has_key:
+        return ""
+    words = html.escape(visit.words("nav.leave"))
+    return f'<form method="post" action="/logout"><button class="dp-switch">{words}</button></form>'
 
 
 def _projects(visit: Visit) -> str:

@@ -12,9 +12,8 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, go, waiting
+from desirepath.console.controls import Suggest, Text, aside, box, go, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
-from desirepath.console.people import meter
 from desirepath.console.tables import Column, table
 from desirepath.console.words import LANGUAGES, percent, quoted
 from desirepath.errors import DesirepathError

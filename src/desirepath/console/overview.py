@@ -10,11 +10,13 @@ from typing import Any
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, aside, box
+from desirepath.console.controls import Text, aside, box, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.words import milliseconds, percent
 
 LOOK_EVERY_S = 2.0
+SLOW_EVERY_S = 15.0
+"""Seconds between two looks at what came of the lists, which reads the store."""
 N_MINUTES = 30
 N_LATEST = 12
 N_TRENDING = 10
@@ -32,16 +34,19 @@ class Overview:
         names = ("rate", "events", "users", "items", "latency")
         Text(words("trial.model", name=self.project.engine.version.name), "dp-tag dp-under")
         self.numbers = facts([("–", words(f"overview.{name}")) for name in names])
+        self.numbers[-1].classes("dp-middling")
         with box("dp-grid"):
-            with card(words("overview.minutes"), words("overview.minutes_note"), "dp-two"):
-                self.chart = charts.draw(self._minutes(), 260)
-            with card(words("overview.latest"), classes="dp-third dp-second"):
-                self.latest = box("dp-line", "ul")
-            with card(words("overview.outcomes"), words("overview.outcomes_note"), "dp-half"):
-                self.outcomes = box("")
-            with card(words("overview.trending"), words("overview.trending_note"), "dp-half"):
-                self.trending = box("")
-        self._seen = -1
+            with box("dp-two dp-col"):
+                with card(words("overview.minutes"), words("overview.minutes_note")):
+                    self.chart = charts.draw(self._minutes(), 260)
+                with card(words("overview.outcomes"), words("overview.outcomes_note")):
+                    self.outcomes = waiting()
+            with box("dp-third dp-col"):
+                with card(words("overview.latest"), classes="dp-second"):
+                    self.latest = box("dp-line", "ul")
+                with card(words("overview.trending"), words("overview.trending_note")):
+                    self.trending = waiting()
+        self._seen, self._slow_s = -1, -SLOW_EVERY_S
 
     def _minutes(self) -> charts.Options:
         starts, counts = self.desk.pulse.per_minute(N_MINUTES)
@@ -71,7 +76,9 @@ class Overview:
         if pulse.n_events != self._seen:
             self._seen = pulse.n_events
             self._show_latest()
-            await self.slow()
+            if time.monotonic() - self._slow_s > SLOW_EVERY_S:
+                await self.slow()
+                self._slow_s = time.monotonic()
 
     def _show_latest(self) -> None:
         self.latest.clear()
@@ -98,39 +105,48 @@ class Overview:
         self.trending.clear()
         with self.trending:
             if popular:
-                names = [name for name, _ in popular]
-                unit = self.words("overview.share")
-                charts.draw(charts.bars(names, [round(100 * value, 3) for _, value in popular], unit), 300)
+                with box("dp-bars", "ul"):
+                    for name, value in popular:
+                        meter(name, percent(value), value / popular[0][1])
             else:
                 empty(self.words("overview.trending_none"))
 
     def _show_outcomes(self, rows: list[dict[str, Any]]) -> None:
+        """One line a scenario and variant, one column a figure."""
         words = self.words
-        if not rows:
+        groups: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in rows:
+            named = row["scenario"] + (f" · {row['variant']}" if row["variant"] else "")
+            groups.setdefault(named, {})[row["metric"]] = row
+        if not groups:
             empty(words("overview.outcomes_none"))
             return
-        with box("dp-plain", "table"):
+        shown = [metric for metric in METRICS if any(metric in of for of in groups.values())]
+        with box("dp-wide"), box("dp-plain", "table"):
             with box("", "thead"), box("", "tr"):
-                for key in ("scenario", "metric", "value", "interval", "lists"):
-                    Text(words(f"overview.{key}"), tag="th")
+                Text(words("overview.scenario"), tag="th")
+                Text(words("overview.lists"), tag="th")
+                for metric in shown:
+                    Text(words(f"metric.{metric}"), tag="th")
             with box("", "tbody"):
-                for row in rows:
-                    if row["metric"] in METRICS:
-                        self._outcome(row)
+                for named, of in groups.items():
+                    with box("", "tr"):
+                        Text(named, tag="td")
+                        n_lists = of.get("fallback_rate", {}).get("denominator") or 0
+                        Text(f"{n_lists:,.0f}", "dp-number", "td")
+                        for metric in shown:
+                            self._outcome(metric, of.get(metric))
 
-    def _outcome(self, row: dict[str, Any]) -> None:
-        is_share = row["metric"] != "satisfaction"
-        told = [
-            "–" if row[key] is None else percent(row[key]) if is_share else f"{row[key]:.2f}"
-            for key in ("value", "low", "high")
-        ]
-        named = row["scenario"] + (f" · {row['variant']}" if row["variant"] else "")
-        with box("", "tr"):
-            Text(named, tag="td")
-            Text(self.words(f"metric.{row['metric']}"), tag="td")
-            Text(told[0], "dp-number", "td")
-            Text("–" if row["low"] is None else f"{told[1]} – {told[2]}", "dp-number", "td")
-            Text(f"{row['denominator'] or 0:,.0f}", "dp-number", "td")
+    def _outcome(self, metric: str, row: dict[str, Any] | None) -> None:
+        """A cell: the value, and its interval below."""
+        with box("dp-number", "td"):
+            if row is None or row["value"] is None:
+                Text("–", tag="span")
+                return
+            told = percent if metric != "satisfaction" else "{:.2f}".format
+            Text(told(row["value"]), tag="span")
+            if row["low"] is not None and row["high"] is not None:
+                Text(f"{told(row['low'])} – {told(row['high'])}", "dp-span")
 
     def _popular(self) -> list[tuple[str, float]]:
         share = self.project.trending.shares(len(self.project.catalogue))

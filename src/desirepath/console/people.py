@@ -14,7 +14,7 @@ from nicegui import ui
 from sqlalchemy import Connection, func, select
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, done, go, waiting
+from desirepath.console.controls import Suggest, Text, aside, box, done, go, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
 from desirepath.console.reasons import retold, told_when
 from desirepath.console.tables import Column, table
@@ -326,16 +326,3 @@ async def _influences(visit: Visit, user_id: str, near: ui.element, moves: ui.el
                     change = row["log_odds_change"]
                     name = visit.desk.taste.title(row["item_id"], words.language)
                     meter(f"{words.action(row['action'])}: {name}", f"{change:+.2f}", abs(change) / most)
-
-
-def meter(name: str, told: str, share: float, more: str = "") -> None:
-    """A named share as a bar."""
-    with box("", "li"):
-        with box("dp-name"):
-            Text(name, tag="span")
-            with box("", "span"):
-                if more:
-                    Text(f"{more} ", "dp-trend", "span")
-                Text(told, tag="span")
-        with box("dp-meter"):
-            box("", "i").style(f"width: {100 * min(1.0, max(0.0, share)):.1f}%")

@@ -11,9 +11,8 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Text, aside, box, waiting
+from desirepath.console.controls import Text, aside, box, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
-from desirepath.console.people import meter
 from desirepath.console.tables import Column, table
 from desirepath.console.words import percent
 from desirepath.events.cleaning import RULES

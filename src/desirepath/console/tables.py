@@ -104,7 +104,7 @@ def table(
         "defaultColDef": {
             "sortable": True,
             "resizable": True,
-            "minWidth": 90,
+            "minWidth": 112,
             "wrapHeaderText": True,
             "autoHeaderHeight": True,
         },

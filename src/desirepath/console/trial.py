@@ -11,8 +11,8 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from nicegui import ui
 
@@ -27,6 +27,8 @@ from desirepath.recommend.sentences import Language
 
 ANONYMOUS = "session:"
 """Before the id of a session that stands for a user, as in the API."""
+TRIED = "try it"
+"""The scenario that lists shown here are kept under, so that trying things does not count as real traffic."""
 N_EVENTS = 14
 N_ITEMS = 10
 
@@ -43,6 +45,15 @@ class Subject:
     chances: Mapping[str, float] = field(default_factory=dict)
     n_chosen: int = 0
     """Events made here: so many of the newest are marked in the timeline."""
+
+
+class Listed(NamedTuple):
+    """A list as it was shown."""
+
+    subject: Subject
+    ask: Ask
+    reply: Reply
+    rows: list[dict[str, Any]]
 
 
 def nobody() -> Subject:
@@ -144,7 +155,6 @@ class Trial:
     async def choose(self, item_id: str) -> None:
         """Keep the event that someone chose an item, then show what changed."""
         async with self._turn:
-            subject = self.subject
             self.slate.wait()
             began = time.perf_counter()
             try:
@@ -154,14 +164,16 @@ class Trial:
                 self.slate.show(self.slate._props["rows"])
                 return
             kept_ms = 1e3 * (time.perf_counter() - began)
-            subject.n_chosen += 1
+            self.subject.n_chosen += 1
             self.other.put("")
-            await self._show(kept_ms)
+            shown = await self._list(kept_ms)
+        await self._around(shown)
 
     async def refresh(self) -> None:
         """Show the subject as it is."""
         async with self._turn:
-            await self._show(None)
+            shown = await self._list(None)
+        await self._around(shown)
 
     def _row(self, item_id: str) -> dict[str, Any]:
         """The event as the store keeps it."""
@@ -181,42 +193,51 @@ class Trial:
             "more": {"source": "console"},
         }
 
-    async def _show(self, kept_ms: float | None) -> None:
+    async def _list(self, kept_ms: float | None) -> Listed:
+        """Ask for a list and show it, with the times that this took."""
         subject = self.subject
         ask = Ask(user_id=subject.user_id, k=N_ITEMS)
         began = time.perf_counter()
         reply = await done(self.project.recommend(ask))
         answered_ms = 1e3 * (time.perf_counter() - began)
-        self.project.remember(reply, ask)
-        if subject is not self.subject:
-            return  # somebody else was picked meanwhile
+        self.project.remember(reply, replace(ask, scenario=TRIED))
         rows = await aside(self._rows, reply, subject)
         self.wait.clear()
         self.slate.show(rows)
         subject.reply = reply
         subject.ranks = {shown.item_id: rank for rank, shown in enumerate(reply.items, start=1)}
         self._show_times(reply, kept_ms, answered_ms)
+        return Listed(subject, ask, reply, rows)
+
+    async def _around(self, shown: Listed) -> None:
+        """Show what takes longer than the list: profile, next actions, and why each item is there.
+
+        Whoever clicks again meanwhile does not wait for it; what then comes too late is not shown.
+        """
+        subject = shown.subject
         events, tastes = await aside(self._profile, subject)
-        if subject is self.subject:
-            self._show_line(events, subject)
-            self._show_interests(tastes, subject)
-            self.who.put("" if subject.session_id else subject.user_id)
+        if not self._is_latest(shown):
+            return
+        self._show_line(events, subject)
+        self._show_interests(tastes, subject)
+        self.who.put("" if subject.session_id else subject.user_id)
         foresight = await aside(self.taste.foresight, subject.user_id)
-        if subject is self.subject:
-            self._show_next(foresight, subject)
-        await self._explain(ask, reply, rows)
+        if not self._is_latest(shown):
+            return
+        self._show_next(foresight, subject)
+        language: Language = "zh" if self.words.language == "zh" else "en"
+        told = await aside(self.project.insight.explain, shown.ask, shown.reply.items, language)
+        if self._is_latest(shown):
+            sentences = {why.item_id: retold(why, self.taste, language) for why in told if why.events}
+            self.slate.show([{**row, "why": sentences.get(row["id"], row["why"])} for row in shown.rows])
+
+    def _is_latest(self, shown: Listed) -> bool:
+        """Whether nothing was shown since, and nothing is about to be."""
+        return shown.reply is self.subject.reply and not self._turn.locked()
 
     def _profile(self, subject: Subject) -> tuple[list[Event], list[Interest]]:
         history = self.taste.history(subject.user_id)
         return self.taste.timeline(history, N_EVENTS, self.words.language), self.taste.interests(history)
-
-    async def _explain(self, ask: Ask, reply: Reply, rows: list[dict[str, Any]]) -> None:
-        """Put what the history did for each item below its title, once it is known."""
-        language: Language = "zh" if self.words.language == "zh" else "en"
-        told = await aside(self.project.insight.explain, ask, reply.items, language)
-        if reply is self.subject.reply:
-            sentences = {why.item_id: retold(why, self.taste, language) for why in told if why.events}
-            self.slate.show([{**row, "why": sentences.get(row["id"], row["why"])} for row in rows])
 
     def _rows(self, reply: Reply, subject: Subject) -> list[dict[str, Any]]:
         words = self.words

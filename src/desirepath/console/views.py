@@ -7,7 +7,7 @@ It knows the live side; what is not given shows as an empty state that says what
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -46,6 +46,17 @@ class Console:
 
     desks: Mapping[str, Desk]
     views: Views = field(default_factory=Views)
+
+    def seen_by(self, caller: object) -> Console:
+        """The same for who came with a key, which opens one project; all of it where no key is needed.
+
+        Args:
+            caller: what the gate before the application knows of him: `project`, and `key_id` or None.
+        """
+        if getattr(caller, "key_id", None) is None:
+            return self
+        name = getattr(caller, "project", "")
+        return replace(self, desks={name: self.desks[name]})
 
     def desk(self, name: str | None) -> Desk:
         """The project of that name; the first where the name is not known."""
