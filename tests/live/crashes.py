@@ -69,9 +69,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        self._process = subprocess.Popen(
-            [*self._words, "--log", "none"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen([*self._words, "--log", "none"])
 
     def kill(self) -> None:
         assert self._process is not None
@@ -231,7 +229,7 @@ def outlive(
         for n in range(kills):
             if n % 10 < 9:  # under load; else in the midst of opening the store
                 before = sum(len(sender.acknowledged) for sender in senders)
-                patience = time.monotonic() + 60
+                patience = time.monotonic() + 120
                 while sum(len(sender.acknowledged) for sender in senders) == before:
                     assert time.monotonic() < patience, "nothing is acknowledged any more"
                     time.sleep(0.001)

@@ -127,8 +127,10 @@ def packed_until(manifest: Manifest, store_id: str, n_events: int | None = None)
         n_events: asks for sequences of so many events, built from the log when it was shorter.
 
     Raises:
-        DataError: the log never had just so many events.
+        DataError: the log has events of the store, but never had just so many in all.
     """
+    if all(_range_of(ingest, store_id) is None for ingest in manifest.ingests):
+        return 0
     last, rows, fits = 0, 0, n_events in (None, 0)
     for ingest in manifest.ingests:
         rows += ingest.rows_kept
