@@ -84,7 +84,7 @@ class Doors:
         """Whether a key is needed: one project with a key closes all of them."""
         return any([ring.is_closed for ring in self._rings.values()])
 
-    def enter(self, headers: Headers, method: str, address: str) -> Caller:
+    def enter(self, headers: Mapping[str, str], method: str, address: str) -> Caller:
         """Who asks, by what the request carries.
 
         Raises:
@@ -103,7 +103,7 @@ class Doors:
             project, key = self._by_cookie(headers, method, named)
         return Caller(project, key.scope, key.id, address)
 
-    def _refuse_strangers(self, headers: Headers, method: str) -> None:
+    def _refuse_strangers(self, headers: Mapping[str, str], method: str) -> None:
         """A server without keys answers this machine, not whatever page a browser on it has open.
 
         A foreign page could point a name of its own to this machine, so the name matters too.
@@ -131,7 +131,7 @@ class Doors:
         name = named if named is not None else next(iter(valid))
         return name, valid[name]
 
-    def _by_cookie(self, headers: Headers, method: str, named: str | None) -> tuple[str, Key]:
+    def _by_cookie(self, headers: Mapping[str, str], method: str, named: str | None) -> tuple[str, Key]:
         cookie = _cookie(headers, SESSION)
         if cookie is None:
             raise _unauthorized(_REFUSED)
@@ -185,7 +185,7 @@ def _serializer(ring: KeyRing) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(ring.signing, salt="desirepath session", signer_kwargs=options)
 
 
-def _token(headers: Headers) -> str | None:
+def _token(headers: Mapping[str, str]) -> str | None:
     """The key that came with a request, whatever it is worth."""
     stated = headers.get("authorization")
     if stated is not None:
@@ -194,7 +194,7 @@ def _token(headers: Headers) -> str | None:
     return headers.get("x-api-key")
 
 
-def _cookie(headers: Headers, name: str) -> str | None:
+def _cookie(headers: Mapping[str, str], name: str) -> str | None:
     try:
         found = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
@@ -209,7 +209,7 @@ def _host_of(url: str) -> str:
         return ""
 
 
-def is_same_origin(headers: Headers, *, strictly: bool = False) -> bool:
+def is_same_origin(headers: Mapping[str, str], *, strictly: bool = False) -> bool:
     """Whether a request that changes something comes from our own pages, or from no page at all.
 
     Strictly, for what a browser does by itself such as sending cookies: what names no origin must not say
@@ -243,7 +243,9 @@ class Gate:
             await self.app(scope, receive, send)
 
     def _admit(self, scope: Connection) -> None:
-        path, headers = scope["path"], Headers(scope=scope)
+        path = scope["path"]
+        # As a plain dictionary: each look into the framework's goes through the whole list.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         address = scope["client"][0] if scope.get("client") else "unknown"
         # A websocket is opened by GET but can change things, and browsers open it from any page.
         method = scope.get("method", "POST")

@@ -126,15 +126,10 @@ class Limits:
             self.n_under_way += 1
             watch = _Watch(self.config, receive, send)
             try:
-                async with asyncio.timeout(self.config.request_s) as clock:
-                    watch.clock = clock
+                async with watch.clock:
                     await self.app(scope, watch.receive, watch.send)
             except TimeoutError:
-                problem = ProblemError(
-                    503,
-                    f"The answer took longer than {self.config.request_s:g} s. Ask for less, or try again.",
-                    headers={"Retry-After": "1"},
-                )
+                problem = watch.too_slow()
             except _CutError:
                 pass
             finally:
@@ -188,34 +183,39 @@ class _CutError(Exception):
 
 
 class _Watch:
-    """One request: counts what comes in, and lets nothing out once it has been refused."""
+    """One request: counts what comes in, times it, and lets nothing out once it has been refused.
+
+    One clock runs, for the body while that is waited for, then for the answer: a second one would cost as
+    much as the rest of this.
+    """
 
     def __init__(self, config: LimitsConfig, receive: Receive, send: Send) -> None:
         self._config, self._receive, self._send = config, receive, send
-        self._ends: float | None = None
-        self._size = 0
-        self.is_read = False
-        self.clock: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self.clock = asyncio.timeout(config.request_s)
         self.problem: ProblemError | None = None
-        self.has_begun = False
+        self.is_read = self.has_begun = False
+        self._ends_s: float | None = None
+        self._size = 0
+        self._waits = False
 
     async def receive(self) -> Message:
         if self.is_read:
             return await self._receive()
-        now = asyncio.get_running_loop().time()
-        self._ends = self._ends or now + self._config.body_s
-        try:
-            async with asyncio.timeout_at(self._ends):
-                message = await self._receive()
-        except TimeoutError:
-            self.problem = ProblemError(408, f"A body must arrive within {self._config.body_s:g} s.")
-            raise _CutError from None
+        if self._ends_s is None:
+            self._ends_s = self._loop.time() + self._config.body_s
+            self.clock.reschedule(self._ends_s)
+        self._waits = True
+        message = await self._receive()
+        self._waits = False
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self.is_read = not message.get("more_body", False)
             if self._size > self._config.body_bytes:
                 self.problem = _too_long(self._config)
                 raise _CutError
+        if self.is_read and not self.has_begun:
+            self.clock.reschedule(self._loop.time() + self._config.request_s)
         return message
 
     async def send(self, message: Message) -> None:
@@ -223,9 +223,15 @@ class _Watch:
             return
         if message["type"] == "http.response.start":
             self.has_begun = True
-            if self.clock is not None:
-                self.clock.reschedule(None)  # long downloads are no slow answers
+            self.clock.reschedule(None)  # long downloads are no slow answers
         await self._send(message)
+
+    def too_slow(self) -> ProblemError:
+        """What to say when the clock has run out."""
+        if self._waits:
+            return ProblemError(408, f"A body must arrive within {self._config.body_s:g} s.")
+        detail = f"The answer took longer than {self._config.request_s:g} s. Ask for less, or try again."
+        return ProblemError(503, detail, headers={"Retry-After": "1"})
 
 
 def _too_long(config: LimitsConfig) -> ProblemError:

@@ -93,6 +93,7 @@ class Measures:
         self._actions = {name: Words(MOST_ACTIONS) for name in projects}
         self._scenarios = {name: Words(MOST_SCENARIOS) for name in projects}
         self._reasons = Words(MOST_REASONS)
+        self._routes: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}
         self.registry.register(_State(self._projects, self._delays))
         ProcessCollector(registry=self.registry)
         for name, project in self._projects.items():
@@ -145,9 +146,14 @@ class Measures:
 
     def answered(self, labels: tuple[str, str, str, int], seconds: float) -> None:
         """Count a request: (project, method, route, status), and how long it took."""
-        project, method, route, status = labels
-        self._http.labels(project, method, route, str(status)).inc()
-        self._http_s.labels(project, route).observe(seconds)
+        found = self._routes.get(labels)
+        if found is None:  # looking one up in the library costs more than counting
+            project, method, route, status = labels
+            counter = self._http.labels(project, method, route, str(status))
+            found = self._routes[labels] = counter, self._http_s.labels(project, route)
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def not_kept(self, project: str, actions: Iterable[str], n_rejected: int) -> None:
         """Count events that were known before, by action, and rows that were no valid events."""
