@@ -127,7 +127,7 @@ def test_a_dump_cut_at_any_byte_says_where_and_keeps_what_is_whole():
         for row in many:
             ends.append(ends[-1] + len(record(name, **row)))
         ends[-1:] = [ends[-1], ends[-1] + 8]
-    for stop in range(8, len(body)):
+    for stop in range(8, len(body), 3):
         reading = Dump("dump", lambda kind, frame: None)
         reading.read([body[:stop]])
         at = max(end for end in ends if end <= stop) if stop < ends[-2] else ends[-2]

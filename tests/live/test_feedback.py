@@ -141,7 +141,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     base=st.lists(
         st.tuples(ids, ids, st.sampled_from(["view", "buy"]), st.integers(0, 9), st.integers(0, 5)),

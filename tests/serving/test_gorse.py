@@ -12,6 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import gorse
 import pytest
@@ -486,6 +487,27 @@ def test_events_of_the_other_interface_are_seen_and_users_are_known(web):
     assert web.get("/api/user/fresh/feedback").json() == []
     web.post("/api/feedback", json=[feedback("read", "fresh", "i1")])
     assert web.get("/api/user/fresh").status_code == 200
+
+
+def test_who_is_erased_elsewhere_is_gone_here(web):
+    web.post("/api/feedback", json=[feedback("read", "leaver", "i1")])
+    assert len(web.get("/api/user/leaver/feedback").json()) == 1
+    assert web.delete("/v1/users/leaver").status_code == 200
+    assert web.get("/api/user/leaver/feedback").json() == []
+    assert web.get("/api/user/leaver").status_code == 404
+
+
+def test_many_at_once_lose_nothing_and_count_nothing_twice(web):
+    def work(n: int) -> None:
+        for _ in range(5):
+            sent = [feedback("hit", f"crowd{n % 2}", f"i{n}", Value=1)]
+            assert web.post("/api/feedback", json=sent).status_code == 200
+            assert web.get(f"/api/user/crowd{n % 2}/feedback").status_code == 200
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    rows = web.get("/api/feedback/hit?n=100").json()["Feedback"]
+    assert [row["Value"] for row in rows] == [5.0] * 6
 
 
 @covers("GET /health/live", "GET /health/ready")

@@ -32,7 +32,8 @@ LIKE = ("neighbors", "similar")
 """Names of item-to-item and user-to-user recommenders that are always known."""
 OWN = frozenset({"categories", "created_at", "comment", "labels", "title", "is_hidden"})
 """Attributes that are no labels."""
-WAIT_S = 20.0
+WAIT_S, LOOK_EVERY_S = 20.0, 0.05
+"""How long a request waits for the log to be laid out, and how often it looks, seconds."""
 Counted = Literal["popular", "trending", "latest"]
 
 
@@ -99,18 +100,20 @@ class GorseProject:
         Raises:
             ProblemError: 503 while a large log is laid out for the first time.
         """
-        if not self.feedback.is_laid_out:
-            laying = asyncio.get_running_loop().run_in_executor(None, self.feedback.lay_out)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + WAIT_S
+        while not self.feedback.is_laid_out:
+            laying = loop.run_in_executor(None, self.feedback.lay_out)
             try:
-                is_done = await asyncio.wait_for(asyncio.shield(laying), WAIT_S)
+                async with asyncio.timeout_at(ends):
+                    if not await asyncio.shield(laying):  # another request is about it
+                        await asyncio.sleep(LOOK_EVERY_S)
             except TimeoutError:
-                is_done = False
-            if not is_done:
                 raise ProblemError(
                     503,
                     "the log's feedback is laid out for the first time; try again in a moment",
                     headers={"Retry-After": "5"},
-                )
+                ) from None
         await asyncio.to_thread(self.feedback.catch_up)
         return self.feedback
 
