@@ -45,6 +45,17 @@ OPTIONS = {
     "demo": {"--to", "--seed", "--set", "--json"},
     "segments": {"--to", "--plot", "--set", "--json"},
     "profile": {"--user", "--item", "--set", "--json"},
+    "serve": {"--host", "--port", "--database", "--log"},
+    "bench": {"--clients", "--rate", "--seconds", "--min-events", "--scenario", "--json"},
+    "compact": {"--keep-days", "--database", "--json"},
+    "retrain": {"--model", "--margin", "--promote", "--database", "--set", "--json"},
+    "keys create": {"--scope", "--label", "--expires", "--json"},
+    "keys list": {"--json"},
+    "keys revoke": {"--json"},
+    "keys rotate": {"--overlap", "--json"},
+    "models list": {"--json"},
+    "models promote": {"--reason", "--json"},
+    "models rollback": {"--reason", "--json"},
 }
 SELECTION = {
     *("--by", "--per", "--session-gap", "--collapse", "--at-once", "--actions", "--start", "--end"),
@@ -116,6 +127,9 @@ def options_of(commands) -> dict[str, set[str]]:
 def test_the_options_are_frozen():
     commands = dict(typer.main.get_command(cli.app).commands)
     mine = commands.pop("mine")
+    for group in ("keys", "models"):
+        verbs = commands.pop(group).commands
+        commands |= {f"{group} {name}": command for name, command in verbs.items()}
     assert options_of(commands) == OPTIONS
     assert options_of(mine.commands) == MINE
 

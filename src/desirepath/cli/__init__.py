@@ -16,11 +16,23 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 import desirepath
-from desirepath.cli import bench, importing, keys, mining, models, people, serving, verbs
+from desirepath.cli import bench, importing, keys, live, mining, models, people, serving, verbs
 from desirepath.cli.application import app, err, out
 from desirepath.errors import DesirepathError
 
-__all__ = ["app", "bench", "importing", "keys", "main", "mining", "models", "people", "serving", "verbs"]
+__all__ = [
+    "app",
+    "bench",
+    "importing",
+    "keys",
+    "live",
+    "main",
+    "mining",
+    "models",
+    "people",
+    "serving",
+    "verbs",
+]
 
 
 @app.callback(invoke_without_command=True)

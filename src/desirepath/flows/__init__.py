@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from desirepath.flows.people import profile, segments
     from desirepath.flows.pipeline import run
     from desirepath.flows.recommendation import recommend
-    from desirepath.flows.serving import ServeConfig, serve, serve_configs
+    from desirepath.flows.serving import serve, serve_configs
+    from desirepath.serving.options import ServeConfig
 
 _PLACES = {
     "ServeConfig": "serving",

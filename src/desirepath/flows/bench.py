@@ -28,11 +28,11 @@ import numpy as np
 from rich.table import Table
 
 from desirepath.errors import ConfigError, DataError, DesirepathError
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.load import Reply, Taken, Wires, closed_loop, open_loop, request
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.words import Answer
 from desirepath.schema import FIRST
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 LEFT_OUT = ("live.db*", "keys.json", "*.old", "report.html", "recommendations.parquet")

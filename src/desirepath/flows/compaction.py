@@ -7,12 +7,12 @@ import dataclasses
 from pathlib import Path
 
 from desirepath.errors import WorkspaceError
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.words import Answer
 from desirepath.live import compaction
 from desirepath.live.compaction import CompactionConfig
 from desirepath.live.store import LiveStore
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 

@@ -10,11 +10,11 @@ import polars as pl
 
 from desirepath.errors import WorkspaceError
 from desirepath.events.log import EventLog
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.tabulation import check_ending, write_table
 from desirepath.flows.words import Answer
 from desirepath.schema import TIME
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 

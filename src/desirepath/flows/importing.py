@@ -17,11 +17,12 @@ from desirepath.events.cleaning import RULES
 from desirepath.events.foreign import read_foreign
 from desirepath.events.log import EventLog
 from desirepath.events.manifest import IngestReport
-from desirepath.flows.ingestion import keep_log, open_sequences
+from desirepath.flows.ingestion import keep_log
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import load_settings, remember
 from desirepath.flows.words import Answer
 from desirepath.schema import ITEM, USER
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 KEYS = {"items": ITEM, "users": USER}

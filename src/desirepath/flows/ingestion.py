@@ -23,7 +23,8 @@ from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings, remember
 from desirepath.flows.words import Answer, Given
 from desirepath.sequences import Sequences
-from desirepath.sequences.build import build_sequences, pack_events
+from desirepath.sequences.build import pack_events
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace, fingerprint
 
 NOTHING_NEW = IngestReport(number=0, names=(), fingerprints=(), rows_read=0, rows_kept=0)
@@ -125,17 +126,6 @@ def to_sequences(log: RawLog, cleaning: CleaningConfig | None = None) -> Sequenc
     if not len(kept):
         raise _nothing_left(report)
     return pack_events(kept)
-
-
-def open_sequences(workspace: Workspace, progress: Progress = silent) -> Sequences:
-    """The packed sequences of the workspace, built anew where the log has grown since."""
-    log = EventLog(workspace.events)
-    made_from = fingerprint([ingest.fingerprints for ingest in log.manifest.ingests], len(log))
-    if not (workspace.is_done("sequences", made_from) and workspace.sequences.exists()):
-        with workspace.lock():
-            build_sequences(log, workspace.sequences, on_progress=progress)
-            workspace.finish("sequences", made_from)
-    return Sequences.load(workspace.sequences)
 
 
 def _tables(given: Given) -> dict[Any, str]:

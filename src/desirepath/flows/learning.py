@@ -17,7 +17,6 @@ from desirepath.errors import ConfigError, DataError, TooLittleData
 from desirepath.evaluation.comparison import Probabilities
 from desirepath.evaluation.comparison import evaluate as compare
 from desirepath.evaluation.table import Evaluation
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings, remember
 from desirepath.flows.words import Answer
@@ -28,6 +27,7 @@ from desirepath.recommend.held import batches
 from desirepath.recommend.ranking import Ranking
 from desirepath.recommend.versions import TRANSFORMER
 from desirepath.sequences import Queries, Sequences
+from desirepath.sequences.current import open_sequences
 from desirepath.sequences.leaks import check_leaks
 from desirepath.sequences.splits import Split, split_temporal, turnover
 from desirepath.training.holdout import mean_ndcg

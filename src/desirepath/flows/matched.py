@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table, titles_of
 from desirepath.patterns.database import SequenceDatabase, SymbolConfig, sequence_database
 from desirepath.patterns.matrix import pattern_matrix
 from desirepath.patterns.paths import select
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 TABLE = "patterns.parquet"

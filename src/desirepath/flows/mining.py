@@ -16,7 +16,6 @@ import polars as pl
 
 from desirepath.errors import ConfigError, nearest
 from desirepath.flows.groups import groups_of
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table, titles_of
 from desirepath.flows.paths import PATHS
 from desirepath.flows.progress import Progress, silent
@@ -32,6 +31,7 @@ from desirepath.patterns.frequent import mine as search
 from desirepath.patterns.match import match
 from desirepath.patterns.partitions import mine_partitioned, user_ranges
 from desirepath.patterns.rules import RuleConfig, find_rules
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 Verb = Callable[[Subject, Mapping[str, Any]], Found]

@@ -14,7 +14,6 @@ import polars as pl
 
 from desirepath.errors import ConfigError, NotFittedError, WorkspaceError
 from desirepath.events.log import EventLog
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table, titles_of
 from desirepath.flows.matched import patterns_of_user, user_patterns
 from desirepath.flows.progress import Progress, silent
@@ -37,6 +36,7 @@ from desirepath.profiles import (
 )
 from desirepath.schema import ITEM, TIME
 from desirepath.sequences import Queries
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 

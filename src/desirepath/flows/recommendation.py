@@ -15,7 +15,6 @@ import polars as pl
 from rich.table import Table
 
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import titles_of
 from desirepath.flows.learning import sample, validation_figures
 from desirepath.flows.progress import Progress, silent
@@ -27,6 +26,7 @@ from desirepath.recommend.prediction import Predictor
 from desirepath.recommend.recommender import Recommender
 from desirepath.recommend.versions import TRANSFORMER, Version, open_version, save_version
 from desirepath.schema import ITEM, USER
+from desirepath.sequences.current import open_sequences
 from desirepath.sequences.splits import Split
 from desirepath.workspace import Workspace, fingerprint
 

@@ -19,7 +19,6 @@ from desirepath import config as configuration
 from desirepath.errors import ConfigError, TooLittleData, WorkspaceError, nearest
 from desirepath.evaluation.comparison import evaluate
 from desirepath.flows.compaction import compact
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.learning import sample
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.settings import Settings, load_settings
@@ -33,6 +32,7 @@ from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import TRANSFORMER, Version
 from desirepath.schema import FIRST
 from desirepath.sequences import Queries, Sequences
+from desirepath.sequences.current import open_sequences
 from desirepath.training.holdout import Holdout, hold_out_last, mean_ndcg
 from desirepath.workspace import Workspace, fingerprint
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from desirepath import config as configuration
 from desirepath.errors import ConfigError
 from desirepath.flows.console import show_console
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table
 from desirepath.flows.people import users_table
+from desirepath.sequences.current import open_sequences
 from desirepath.serving.keys import KeyRing
 from desirepath.serving.options import LOCAL_NAMES, GuardConfig, LimitsConfig, ServeConfig
 from desirepath.workspace import Workspace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from desirepath.live.project import Project
+    from desirepath.live.upkeep import UpkeepConfig
 
 
 def serve_configs(folder: Path, **changes: Any) -> tuple[ServeConfig, LimitsConfig]:
@@ -33,6 +35,19 @@ def serve_configs(folder: Path, **changes: Any) -> tuple[ServeConfig, LimitsConf
     ]
     resolved = configuration.resolve(sections, *sources, {"serve": changes})
     return resolved["serve"], resolved["limits"]
+
+
+def upkeep_config(folder: Path) -> UpkeepConfig:
+    """[upkeep] of the workspace's TOML and environment."""
+    from desirepath.live.upkeep import UpkeepConfig
+
+    sources = [
+        {"upkeep": values["upkeep"]}
+        for values in (configuration.from_toml(folder / "desirepath.toml"), configuration.from_environment())
+        if "upkeep" in values
+    ]
+    chosen: UpkeepConfig = configuration.resolve({"upkeep": UpkeepConfig}, *sources)["upkeep"]
+    return chosen
 
 
 def open_projects(folders: Sequence[Path], config: ServeConfig) -> dict[str, Project]:
@@ -64,6 +79,7 @@ def open_projects(folders: Sequence[Path], config: ServeConfig) -> dict[str, Pro
             table=items_table(workspace),
             user_table=users_table(workspace),
             url=config.database.replace("{project}", name) or None,
+            redis=config.redis,
         )
     return projects
 
@@ -87,6 +103,7 @@ def application(folders: Sequence[Path], config: ServeConfig, limits: LimitsConf
     _limit_threads(config.threads)
     projects = open_projects(folders, config)
     for project in projects.values():
+        _warm_up(project)
         _look_after(project)
     guards = GuardConfig(
         limits=limits or LimitsConfig(),
@@ -99,11 +116,21 @@ def application(folders: Sequence[Path], config: ServeConfig, limits: LimitsConf
     return app
 
 
+def _warm_up(project: Project) -> None:
+    """Answer once, alone and in company, so that nobody waits for kernels to be compiled."""
+    from desirepath.live.answer import Ask
+
+    some = tuple(project.catalogue.ids[2:6])
+    project.engine.answers([Ask(history=some)])
+    project.engine.answers([Ask(history=some[:n]) for n in range(len(some) + 1)])
+
+
 def _look_after(project: Project) -> None:
     """Let the project keep itself going: new models, shadows, trainings."""
     from desirepath.flows.retraining import retrain_config
     from desirepath.live.retrainer import Retrainer, command_for
     from desirepath.live.rollout import Rollout
+    from desirepath.live.upkeep import Upkeep
     from desirepath.recommend.registry import Registry
 
     folder = project.workspace.folder
@@ -114,10 +141,12 @@ def _look_after(project: Project) -> None:
         project,
         config,
         retrainer,
-        new_events=project.states.n_live,
+        new_events=project.events_since_training(),
         in_use=project.versions_in_use,
+        compact=project.repack,
     )
     project.begin_rollout(rollout)
+    project.upkeep = Upkeep(project, upkeep_config(folder))
 
 
 def serve(
@@ -144,7 +173,12 @@ def serve(
     limits = limits or LimitsConfig()
     as_json = config.log == "json" or (config.log == "auto" and not sys.stderr.isatty())
     configure_logs(sys.stderr, as_json=as_json)
-    run(application(folders, config, limits), config, limits, announce)
+    app = application(folders, config, limits)
+    # What was opened stays; a full collection that went through it all would hold every answer up for 0.3 s.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    run(app, config, limits, announce)
 
 
 def _limit_threads(n: int) -> None:

@@ -24,7 +24,7 @@ from desirepath.sequences import Queries, Sequences
 from desirepath.sequences.splits import Split, split_leave_one_out, split_temporal
 from desirepath.workspace import Workspace
 
-SERVED = frozenset({"serve", "limits", "scenario", "experiment", "retrain", "compaction", "gorse"})
+SERVED = frozenset({"serve", "limits", "scenario", "experiment", "retrain", "upkeep", "gorse"})
 """Sections of the same TOML that are read where a workspace is served."""
 
 

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import polars as pl
 
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import category_column, items_table
 from desirepath.flows.progress import Progress, silent
 from desirepath.flows.words import Selection
 from desirepath.patterns.database import JOINT, SequenceDatabase, SymbolConfig, sequence_database
 from desirepath.patterns.paths import with_ends
 from desirepath.sequences import Sequences
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
 T = TypeVar("T")

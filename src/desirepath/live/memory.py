@@ -15,6 +15,7 @@ from desirepath.live.actions import NOT_BEHAVIOUR, Actions
 from desirepath.live.catalogue import Catalogue
 from desirepath.live.context import ContextLift
 from desirepath.live.exposure import Exposure
+from desirepath.live.shared import SharedStates
 from desirepath.live.states import Event, UserStates
 from desirepath.live.trending import Trending
 from desirepath.live.worth import Worth
@@ -30,7 +31,7 @@ class Memory:
         """Begin with the packed log and the table of items, if there is one."""
         self.catalogue = Catalogue(sequences.items, table)
         self.actions = Actions(sequences.actions.ids.to_list())
-        self.states = UserStates(sequences)
+        self.states: UserStates | SharedStates = UserStates(sequences)
         self.popular = Trending(ALL_TIME_DAYS, sequences)
         self.trending = Trending(base=sequences, prior=self.popular)
         self.worth = Worth(sequences)

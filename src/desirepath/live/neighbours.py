@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.errors import DataError
-from desirepath.live.catalogue import Catalogue
+from desirepath.live.memory import Memory
 from desirepath.live.ranker import Ranker
 from desirepath.live.records import Records
-from desirepath.live.states import UserStates
 from desirepath.recommend.people import Circle, suggest
 from desirepath.recommend.recommender import nearest_id
 from desirepath.recommend.similar import Similar
-from desirepath.schema import FIRST
+from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Queries, Sequences, Vocabulary
 
 NEAREST = 200
@@ -31,9 +30,10 @@ NEAREST = 200
 class Neighbours:
     """Likenesses under one model version."""
 
-    def __init__(self, ranker: Ranker, base: Sequences, catalogue: Catalogue, states: UserStates) -> None:
+    def __init__(self, ranker: Ranker, base: Sequences, memory: Memory) -> None:
         """Compare under the version of `ranker`; nothing is computed yet."""
-        self._ranker, self._base, self._catalogue, self._states = ranker, base, catalogue, states
+        self._ranker, self._base = ranker, base
+        self._catalogue, self._states = memory.catalogue, memory.states
 
     @property
     def model_version(self) -> str:
@@ -42,8 +42,10 @@ class Neighbours:
 
     @cached_property
     def _similar(self) -> Similar:
-        # The packed log's items are the catalogue's first, so that the ranker can map them.
-        item_ix = self._ranker.to_model(np.asarray(self._base.item_ix))
+        # The log numbers items by their first event, the catalogue as they came to be known.
+        ids = self._base.items.ids.to_list()
+        code = np.array([PADDING, UNKNOWN, *map(self._catalogue.take, ids)], dtype=np.int32)
+        item_ix = self._ranker.to_model(code)[np.asarray(self._base.item_ix)]
         known = replace(self._base, item_ix=item_ix, items=self._ranker.version.items)
         return Similar(self._ranker.version.model, known)
 

@@ -11,11 +11,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
+import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select
 
 from desirepath.errors import DataError, WorkspaceError
+from desirepath.events.log import EventLog
 from desirepath.live.answer import Ask, Reply, Shown
+from desirepath.live.compaction import Compacted, CompactionConfig, compact, resume, stand_on
 from desirepath.live.engine import Engine
 from desirepath.live.folding import erase_user
 from desirepath.live.insight import Insight
@@ -23,20 +26,24 @@ from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
 from desirepath.live.portraits import Portraits
 from desirepath.live.records import Records
+from desirepath.live.replay import erasures
 from desirepath.live.results import Results
 from desirepath.live.rollout import Rollout
 from desirepath.live.scenarios import Scenarios
+from desirepath.live.shared import SharedStates
+from desirepath.live.states import UserStates
 from desirepath.live.store import Kept, LiveStore, Row, now_us
-from desirepath.live.tables import events, impressions, items, marks, requests, users
+from desirepath.live.tables import events, impressions, items, requests
 from desirepath.live.trials import MODEL, TEAM, answered, trial_of
+from desirepath.live.upkeep import Upkeep
 from desirepath.profiles import Segments
 from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
 from desirepath.sequences import Sequences
+from desirepath.sequences.current import open_sequences
 from desirepath.workspace import Workspace
 
-PACKED = "packed_seq"
-"""Mark of the last event that is part of the packed log."""
+CLOCKS_APART_US = 60_000_000
 REPLAYED_AT_ONCE = 50_000
 LEARNED = ("user_id", "item_id", "action", "time_us", "recommendation_id")
 
@@ -54,6 +61,7 @@ class Project:
         table: pl.DataFrame | None = None,
         user_table: pl.DataFrame | None = None,
         url: str | None = None,
+        redis: str = "",
     ) -> None:
         """Open the store, make memory from log and store, and be ready to answer.
 
@@ -65,11 +73,12 @@ class Project:
             table: what is known of its items.
             user_table: what is known of its users.
             url: the database of the live store; SQLite in the workspace when None.
+            redis: URL of a server that shares user states among processes; in memory when empty.
         """
         self.name, self.workspace = name, workspace
         self.memory = memory = Memory(sequences, table)
         self.catalogue, self.actions = memory.catalogue, memory.actions
-        self.states, self.trending = memory.states, memory.trending
+        self.trending = memory.trending
         self.listeners: list[Callable[[list[Row]], None]] = []
         """Called in the writing thread with every group of fresh events, once memory has them."""
         self.watchers: list[Callable[[Ask, Future[Reply]], None]] = []
@@ -77,20 +86,27 @@ class Project:
         self.changed = threading.Condition()
         self.store = LiveStore(url or f"sqlite:///{workspace.folder / 'live.db'}", on_kept=self._on_kept)
         self.rollout: Rollout | None = None
-        self._replay()
+        self.upkeep: Upkeep | None = None
+        self._base, self._followed_us = sequences, 0
+        self._packing, self.compaction = threading.Lock(), CompactionConfig()
+        self._replay(redis)
         self.records = Records(self.store, self.catalogue, user_table)
-        self._base = sequences
         self.scenarios = Scenarios(
             workspace.settings_path,
             lambda: self.catalogue.policy_view().table.schema,
             exclude_seen=version.exclude_seen,
         )
         self.engine = Engine(version, memory, self.scenarios)
-        self.neighbours = Neighbours(self.engine.ranker, sequences, self.catalogue, self.states)
+        self.neighbours = Neighbours(self.engine.ranker, sequences, memory)
         self.insight = Insight(self.engine, memory, sequences, workspace)
         self._segments: tuple[int, Segments] | None = None
         self.results = Results(self.store)
         self.portraits = Portraits(memory, self._segments_found, user_table)
+
+    @property
+    def states(self) -> UserStates | SharedStates:
+        """What every user did until now."""
+        return self.memory.states
 
     def _segments_found(self) -> Segments | None:
         """The segments that lie in the workspace, opened once and again when they were found anew."""
@@ -152,7 +168,7 @@ class Project:
     def swap(self, version: Version) -> None:
         """Answer with another version from the next request on; those under way end with the old one."""
         self.engine.swap(version)
-        self.neighbours = Neighbours(self.engine.ranker, self._base, self.catalogue, self.states)
+        self.neighbours = Neighbours(self.engine.ranker, self._base, self.memory)
 
     def forget(self, user_id: str) -> Future[dict[str, int]]:
         """Erase a user from the live side: events, attributes, ties, served lists; how many rows of each.
@@ -166,9 +182,8 @@ class Project:
                 name: connection.execute(table.delete().where(table.c.user_id == user_id)).rowcount
                 for name, table in (("events", events), ("lists", impressions))
             }
-            self.records.forget_user(connection, user_id)
             erase_user(connection, user_id)
-            self.states.erase(user_id)
+            self.records.forget_user(connection, user_id, self.states.erase(user_id))
             return gone
 
         return self.store.write(work)
@@ -189,14 +204,13 @@ class Project:
                 for one in reply.items
             ],
         }
-        return self.store.write(
-            lambda connection: connection.execute(impressions.insert().values(**row)) and None
-        )
+        return self.store.add(impressions, [row])
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
-        if self.rollout is not None:
-            self.rollout.close()
+        for upkeep in (self.rollout, self.upkeep):
+            if upkeep is not None:
+                upkeep.close()
         self.engine.close()
         self.store.close()
 
@@ -207,25 +221,75 @@ class Project:
         for listener in self.listeners:
             listener(rows)
 
-    def _replay(self) -> None:
+    def _replay(self, redis: str) -> None:
         """Make memory from what the store has beyond the packed log."""
+        until = self._packed_until(self._base)
+        self.follow()
+        if redis:
+            ground = (self._base, until)
+            self.memory.states = SharedStates(
+                redis, self.store, ground, self.catalogue.take, self.actions.take
+            )
 
         def work(connection: Connection) -> None:
-            for row in connection.execute(select(items)).mappings():
-                hidden = row["is_hidden"] or row["is_deleted"]
-                self.catalogue.put(row["item_id"], row["attributes"], is_hidden=hidden)
-            erased = select(users.c.user_id).where(users.c.erased_us.is_not(None))
-            for user_id in connection.execute(erased).scalars():
-                self.states.erase(user_id)
-            mark = connection.execute(select(marks.c.value).where(marks.c.name == PACKED)).scalar()
+            for user_id, before_us in erasures(connection):
+                self.states.erase(user_id, before_us)
             columns = [events.c[name] for name in LEARNED]
             found = connection.execution_options(yield_per=REPLAYED_AT_ONCE).execute(
-                select(*columns).where(events.c.seq > int(mark or 0)).order_by(events.c.seq)
+                select(*columns).where(events.c.seq > until).order_by(events.c.seq)
             )
             for part in found.mappings().partitions():
                 self.memory.learn([dict(row) for row in part])
 
         self.store.read(work)
+
+    def _packed_until(self, base: Sequences) -> int:
+        """The last event of the store that is in the packed log; 0 for a project without a log on disk."""
+        return resume(self.workspace, self.store, base) if self.workspace.events.exists() else 0
+
+    def follow(self) -> None:
+        """Take in what other processes changed: items, and a log that was packed further.
+
+        Cost: a look at an index, and at a file's date, where nothing changed.
+        """
+        since = self._followed_us
+
+        def work(connection: Connection) -> None:
+            changed = select(items).where(items.c.updated_us > since).order_by(items.c.updated_us)
+            for row in connection.execute(changed).mappings():
+                hidden = bool(row["is_hidden"] or row["is_deleted"])
+                known = self.catalogue.index(row["item_id"])
+                said = known is not None and self.catalogue.hidden[known] == hidden
+                if not said or self.catalogue.attributes(row["item_id"]) != row["attributes"]:
+                    self.catalogue.put(row["item_id"], row["attributes"], is_hidden=hidden)
+                # Clocks of several machines differ a little; a change is looked at twice rather than missed.
+                self._followed_us = max(self._followed_us, row["updated_us"] - CLOCKS_APART_US)
+
+        self.store.read(work)
+        if self.workspace.events.exists() and len(EventLog(self.workspace.events)) != self._base.n_events:
+            self._stand_on_log()
+
+    def repack(self) -> Compacted:
+        """Make live events part of the packed log, and stand on it; answers go on meanwhile."""
+        with self._packing:
+            done = compact(self.workspace, self.store, self.compaction)
+        self._stand_on_log()
+        return done
+
+    def _stand_on_log(self) -> None:
+        with self._packing:
+            sequences = open_sequences(self.workspace)
+            if sequences.n_events != self._base.n_events:
+                take = (self.catalogue.take, self.actions.take)
+                stand_on(self.workspace, self.store, self.states, sequences, *take)
+                self._base = sequences
+                self.neighbours = Neighbours(self.engine.ranker, sequences, self.memory)
+
+    def events_since_training(self) -> int:
+        """Events that the answering model did not learn from: packed after its training, or live."""
+        until_s = self.engine.version.made.get("trained_until_s")
+        packed = 0 if until_s is None else int((np.asarray(self._base.time_s) > until_s).sum())
+        return packed + self.states.n_live
 
 
 def _team(shown: Shown) -> list[int]:
@@ -241,6 +305,7 @@ def open_project(
     table: pl.DataFrame | None = None,
     user_table: pl.DataFrame | None = None,
     url: str | None = None,
+    redis: str = "",
 ) -> Project:
     """The project of a workspace, answered for by the model that `run` left there."""
     registry = Registry(workspace)
@@ -250,4 +315,6 @@ def open_project(
             f"{workspace.folder} has no model yet. Run `desirepath run FILE --to {workspace.folder}` first."
         )
     version = registry.open(current)
-    return Project(name, workspace, sequences, version, table=table, user_table=user_table, url=url)
+    return Project(
+        name, workspace, sequences, version, table=table, user_table=user_table, url=url, redis=redis
+    )

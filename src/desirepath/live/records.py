@@ -189,9 +189,12 @@ class Records:
         schema = {"source": pl.String, "target": pl.String, "weight": pl.Float64}
         return pl.DataFrame([tuple(row) for row in found], schema=schema, orient="row")
 
-    def forget_user(self, connection: Connection, user_id: str) -> None:
-        """Erase what was said of a user and his ties, within the caller's transaction."""
-        values = {"attributes": {}, "is_deleted": True, "erased_us": now_us()}
+    def forget_user(self, connection: Connection, user_id: str, before_us: int) -> None:
+        """Erase what was said of a user and his ties, within the caller's transaction.
+
+        Nothing that he did before `before_us` counts any more, wherever it comes from.
+        """
+        values = {"attributes": {}, "is_deleted": True, "erased_us": before_us}
         _put(connection, users, {"user_id": user_id}, values)
         connection.execute(ties.delete().where(or_(ties.c.source == user_id, ties.c.target == user_id)))
         self.n_changes_of_ties += 1

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, make_url, select
+from sqlalchemy import Connection, Table, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -51,6 +51,8 @@ class _Write:
     work: Callable[[Connection], Any] | None
     alone: bool
     done: Future[Any]
+    table: Table | None = None
+    """Where `rows` belong; None for the table of events."""
 
     @property
     def weight(self) -> int:
@@ -129,6 +131,14 @@ class LiveStore:
             Busy: too much waits already.
         """
         return self._put(_Write((), work, alone, Future()))
+
+    def add(self, table: Table, rows: Sequence[Row]) -> Future[None]:
+        """Insert rows of another table, in one statement with those that others add at the time.
+
+        Raises:
+            Busy: too much waits already.
+        """
+        return self._put(_Write(rows, None, False, Future(), table))
 
     def read(self, work: Callable[[Connection], Any]) -> Any:
         """The result of `work` on a connection for reading, in this thread."""
@@ -232,10 +242,17 @@ class LiveStore:
 
     def _results(self, group: list[_Write]) -> list[Any]:
         with self._writing.begin() as connection:
-            seqs = self._insert(connection, [row for write in group for row in write.rows])
+            seqs = self._insert(
+                connection, [row for write in group if write.table is None for row in write.rows]
+            )
+            for table in {write.table for write in group if write.table is not None}:
+                rows = [row for write in group if write.table is table for row in write.rows]
+                connection.execute(table.insert(), rows)
             return [self._result(connection, write, seqs) for write in group]
 
     def _result(self, connection: Connection, write: _Write, seqs: dict[str, int]) -> Any:
+        if write.table is not None:
+            return None
         if write.work is None:
             fresh, known = [], []
             for row in write.rows:

@@ -56,7 +56,7 @@ class Circle:
         self._rarity = 1.0 / np.log(np.maximum(into, 2) + 1.0)
 
     def through(self, user_ix: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """People within two steps whom the user does not follow: who, Adamic-Adar score, common neighbours."""
+        """People two steps away whom the user does not follow: who, Adamic-Adar score, common neighbours."""
         mine = self._out[[user_ix]]
         followed, strength = mine.indices, mine.data
         if not len(followed):

@@ -23,6 +23,8 @@ class ServeConfig:
     """TCP port, 0 for any free one."""
     database: str = ""
     """URL of the live store, with {project} where several have one each; empty: SQLite in the workspace."""
+    redis: str = ""
+    """URL of a Redis server that shares user states among several server processes; empty: in memory."""
     threads: int = 1
     """Threads that one product of a model takes; more are quicker alone and slower under load."""
     cors_origins: tuple[str, ...] = ()
