@@ -56,6 +56,8 @@ class Visit:
     desk: Desk
     words: Words
     page: str
+    origin: str
+    """Where the visitor reached this server, such as "http://127.0.0.1:8088"."""
     has_key: bool = False
     """Whether a key was needed to come in, so that there is something to leave."""
 
@@ -74,7 +76,9 @@ def framed(console: Console, request: Request, page: str, lead: bool = True) -> 
     caller = request.scope.get("caller")
     console = console.seen_by(caller)
     desk = console.desk(request.query_params.get("project"))
-    visit = Visit(console, desk, Words(language), page, getattr(caller, "key_id", None) is not None)
+    origin = f"{request.url.scheme}://{request.url.netloc}"
+    has_key = getattr(caller, "key_id", None) is not None
+    visit = Visit(console, desk, Words(language), page, origin, has_key)
     words = visit.words
     theme = cookies.get("desirepath_theme")
     ui.page_title(f"{words(f'nav.{page}')} · Desirepath")

@@ -166,7 +166,7 @@ def _example(visit: Visit) -> str:
     item = project.catalogue.ids[2] if len(project.catalogue) > 2 else "tea"
     action = next(iter(project.actions.vocabulary.ids.to_list()), "view")
     return (
-        f"curl -X POST http://127.0.0.1:8088/v1/events -H 'content-type: application/json' "
+        f"curl -X POST {visit.origin}/v1/events -H 'content-type: application/json' "
         f'-d \'{{"user_id": "{user}", "item_id": "{item}", "action": "{action}"}}\''
     )
 
