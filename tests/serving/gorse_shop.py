@@ -13,11 +13,11 @@ import httpx
 from shop import served
 
 from desirepath.flows.importing import Foreign, import_from
-from desirepath.flows.ingestion import open_sequences
 from desirepath.flows.items import items_table
 from desirepath.live.project import Project
 from desirepath.models.markov import Markov
 from desirepath.recommend.versions import Version
+from desirepath.sequences.current import open_sequences
 from desirepath.serving.app import make_app
 from desirepath.workspace import Workspace
 
