@@ -6,6 +6,7 @@ Pages go by id, in the order of its bytes, whatever the database's own order is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,8 @@ from desirepath.live.store import LiveStore
 from desirepath.live.tables import users
 from desirepath.schema import USER
 
+MET_S = 5.0
+"""How long a user who was found is not asked for again, seconds."""
 AT_ONCE = 500
 """Ids in one question to the database."""
 
@@ -35,9 +38,14 @@ class Directory:
             base = pl.concat([base.alias(USER), ids])
         self._base = base.drop_nulls().unique().sort()
         self._met: set[str] = set()
+        self._met_until_s = 0.0
 
     def knows(self, user_ids: Iterable[str]) -> bool:
-        """Whether all of these are known without asking the database."""
+        """Whether all of these are known without asking the database; what others erase is noticed soon."""
+        now = time.monotonic()
+        if now > self._met_until_s:
+            self._met.clear()
+            self._met_until_s = now + MET_S
         return self._met.issuperset(user_ids)
 
     def unknown(self, user_ids: Iterable[str]) -> list[str]:
