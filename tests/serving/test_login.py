@@ -45,6 +45,8 @@ def test_a_page_leads_to_the_login_and_back(closed):
     form = client.get(away.headers["location"])
     assert 'action="/login?next=/console"' in form.text
     assert "frame-ancestors 'none'" in form.headers["content-security-policy"]
+    # With "no-referrer" a browser would send `Origin: null` with the form, which is refused.
+    assert form.headers["referrer-policy"] == "same-origin"
     back = login(client, f" {token}\n", away.headers["location"])
     assert (back.status_code, back.headers["location"]) == (303, "/console")
     cookie = back.headers["set-cookie"]

@@ -31,7 +31,8 @@ UNMATCHED = "(none)"
 """Stands for a path that no route has: paths may hold anything."""
 HUNG_UP = 499
 """Stands in figures and lines for a caller who did not wait for the answer."""
-ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
+"""With "no-referrer" browsers would call the origin of our own forms null, as they do with a foreign page's."""
 DATA_ONLY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 PAGES = (
     b"content-security-policy",
