@@ -24,7 +24,8 @@ from desirepath.models import BASELINES, Model
 from desirepath.recommend.calibration import Calibration
 from desirepath.recommend.prediction import Predictor
 from desirepath.recommend.recommender import Recommender
-from desirepath.recommend.versions import TRANSFORMER, Version, open_version, save_version
+from desirepath.recommend.registry import Registry
+from desirepath.recommend.versions import TRANSFORMER, Version, save_version
 from desirepath.schema import ITEM, USER
 from desirepath.sequences.current import open_sequences
 from desirepath.sequences.splits import Split
@@ -134,19 +135,19 @@ def recommend_to_all(
 
 
 def open_recommender(workspace: Workspace, settings: Settings) -> tuple[Recommender, bool]:
-    """The chosen model with the latest log behind it, and whether its lists leave out what was seen.
+    """The current version with the latest log behind it, and whether its lists leave out what was seen.
 
     Raises:
         WorkspaceError: no model was chosen yet.
     """
-    done = workspace.step(FINAL)
-    folder = workspace.run(FINAL)
-    if done is None:
+    registry = Registry(workspace)
+    current = registry.current()
+    if current is None:
         raise WorkspaceError(
             f"{workspace.folder} has no model yet. Run `desirepath run FILE --to {workspace.folder}` first."
         )
     sequences = open_sequences(workspace)
-    version = open_version(folder)
+    version = registry.open(current)
     exclude_seen = {"yes": True, "no": False}.get(settings.recommend.exclude_seen, version.exclude_seen)
     recommender = Recommender(
         version.model,

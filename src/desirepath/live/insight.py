@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,14 @@ from desirepath.errors import ConfigError, DataError, TooLittleData
 from desirepath.live.answer import Answering, Ask, Shown
 from desirepath.live.engine import Engine
 from desirepath.live.memory import Memory
+from desirepath.live.ranker import Ranker
+from desirepath.models.base import Model
+from desirepath.models.popularity import DecayedPopularity
 from desirepath.recommend.explanation import explain
 from desirepath.recommend.prediction import Predictor
+from desirepath.recommend.remarks import KINDS
 from desirepath.recommend.sentences import Evidence, Language, Source, because
-from desirepath.schema import FIRST
+from desirepath.schema import FIRST, PADDING, UNKNOWN
 from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
 
@@ -55,6 +59,7 @@ class Insight:
     def __init__(self, engine: Engine, memory: Memory, base: Sequences, workspace: Workspace) -> None:
         """Ask the engine's current version; the predictor is opened at the first question."""
         self._engine, self._memory, self._base, self._workspace = engine, memory, base, workspace
+        self._nobody: tuple[str, Model] | None = None
 
     def explain(self, ask: Ask, shown: Sequence[Shown], language: Language = "en") -> list[Why]:
         """What brought each item here, by leaving out one event of the history at a time.
@@ -77,7 +82,13 @@ class Insight:
         if not len(known) or not ranker.knows(histories)[0]:
             return [self._untold(one, language) for one in shown]
         version = ranker.version
-        found = explain(version.model, queries, item_K[None, known], calibration=version.calibration)
+        found = explain(
+            version.model,
+            queries,
+            item_K[None, known],
+            calibration=version.calibration,
+            fallback=self._for_nobody(ranker),
+        )
         titles = self._titles(histories.item_ix)
         events = found.events(version.items).partition_by("item_id", as_dict=True)
         column = {shown[place].item_id: k for k, place in enumerate(known.tolist())}
@@ -184,6 +195,17 @@ class Insight:
         except TooLittleData:
             return None
 
+    def _for_nobody(self, ranker: Ranker) -> Model:
+        """What somebody without a history would get: what is popular, as the model's items are numbered."""
+        name = ranker.version.name
+        if self._nobody is None or self._nobody[0] != name:
+            ids = self._base.items.ids.to_list()
+            code = np.array([PADDING, UNKNOWN, *map(self._memory.catalogue.take, ids)], dtype=np.int32)
+            item_ix = ranker.to_model(code)[np.asarray(self._base.item_ix)]
+            known = replace(self._base, item_ix=item_ix, items=ranker.version.items)
+            self._nobody = (name, DecayedPopularity().fit(known))
+        return self._nobody[1]
+
     def _titles(self, item_ix: np.ndarray[Any, Any]) -> dict[str, str]:
         catalogue = self._memory.catalogue
         names = (catalogue.ids[ix] for ix in np.unique(item_ix[item_ix >= FIRST]).tolist())
@@ -208,24 +230,15 @@ class Insight:
 def _policy(shown: Shown) -> tuple[Source, tuple[Mapping[str, Any], ...]]:
     """Where an item comes from and what the policy did to it, as sentences are made of."""
     source: Source = "fallback"
-    records: list[dict[str, Any]] = []
+    records: list[Mapping[str, Any]] = []
     for reason in shown.reasons:
-        kind, rule, amount = reason["kind"], reason.get("rule"), reason.get("amount")
-        if kind == "source":
+        if reason["kind"] == "source":
             source = SOURCES.get(reason["source"], "fallback")
-        elif kind == "pin":
-            records.append({"kind": kind, "position": int(amount or 0)})
-        elif kind in ("boost", "freshness"):
-            records.append({"kind": kind, "factor": round(math.exp(amount or 0.0), 2)})
-        elif kind == "cap":
-            records.append({"kind": kind, "attribute": rule})
-        elif kind == "exploration":
+        elif reason["kind"] == "exploration":
             source = "explored"
-            records.append({"kind": kind, "propensity": shown.propensity})
-        elif kind == "filter":
-            records.append({"kind": kind, "expression": rule})
-        elif kind == "diversity":
-            records.append({"kind": kind})
+            records.append({**reason, "propensity": shown.propensity})
+        elif reason["kind"] in KINDS:
+            records.append(reason)
     return source, tuple(records)
 
 
