@@ -208,7 +208,7 @@ def outlive(
     stop = threading.Event()
     senders = [Sender(n, connect, 1 if n % 2 else 200, stop) for n in range(clients)]
     engine = open_database(url)
-    threads = [threading.Thread(target=sender.run) for sender in senders]
+    threads = [threading.Thread(target=sender.run, daemon=True) for sender in senders]
     found: Counter[str] = Counter()
     last = 0
     lost: set[str] = set()

@@ -38,7 +38,7 @@ def test_who_follows_the_numbers_misses_nothing(database):
     for keeper in keepers:
         keeper.begin()
     senders = [Sender(n, partial(Line, keepers[n % 3].port), 1 if n % 2 else 50, stop) for n in range(6)]
-    threads = [threading.Thread(target=sender.run) for sender in senders]
+    threads = [threading.Thread(target=sender.run, daemon=True) for sender in senders]
     seen = []
 
     def follow():

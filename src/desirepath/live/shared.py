@@ -76,7 +76,7 @@ for i = 3, #ARGV do
     first = redis.call('LINDEX', key, 0)
   end
 end
-redis.call('HINCRBY', p .. 'meta', 'n', -gone)
+if gone > 0 then redis.call('HINCRBY', p .. 'meta', 'n', -gone) end
 return gone
 """
 
@@ -143,6 +143,9 @@ class SharedStates:
     def stand_on(self, base: Sequences, until: int) -> None:
         """Read from a newly packed log from now on; histories stay as they are.
 
+        What the log before this one had already leaves Redis: every process has had the time between two
+        packings to change to that one. A process that still stands on an older one is refused from then on.
+
         Args:
             base: the packed log, which may number items and actions as it likes.
             until: the last event of the store that it has, from `packed_until`.
@@ -150,7 +153,10 @@ class SharedStates:
         item_ix = np.array([0, 1, *map(self._item, base.items.ids.to_list())], np.int32)
         action_ix = np.array([0, 1, *map(self._action, base.actions.ids.to_list())], np.int16)
         base.users.index("")  # makes its dictionary here rather than in a request
+        before = self._ground[1]
         self._ground = (Base(base, item_ix, action_ix), until)
+        if 0 < before < until:
+            self.trim(before)
 
     def __len__(self) -> int:
         """Users that are known."""
@@ -387,6 +393,6 @@ class SharedStates:
             yield
         except redis.RedisError as error:
             raise WorkspaceError(
-                f"The Redis server of shared states must be reached; it was not ({type(error).__name__}). "
+                f"The Redis server of shared states must answer; it did not ({type(error).__name__}). "
                 "Events that were acknowledged are in the store; start the server again."
             ) from error
