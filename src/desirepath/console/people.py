@@ -156,11 +156,11 @@ async def person(visit: Visit, user_id: str) -> None:
         with place, card(words("users.unknown")):
             empty(str(error))
         return
-    foresight = await aside(visit.desk.taste.foresight, user_id)
     place.clear()
     with place:
         shown = Person(visit, portrait)
-        shown.show(foresight)
+        shown.show()
+    shown.foresee(await aside(visit.desk.taste.foresight, user_id))
     await _influences(visit, user_id, shown.near, shown.moves)
 
 
@@ -171,7 +171,7 @@ class Person:
         """Show `portrait`."""
         self.visit, self.words, self.portrait = visit, visit.words, portrait
 
-    def show(self, foresight: Foresight | None) -> None:
+    def show(self) -> None:
         """Build the cards."""
         words, told = self.words, self.portrait.facts
         numbers = [
@@ -190,7 +190,7 @@ class Person:
             with card(words("users.activity"), words(f"users.per_{self.portrait.step}"), "dp-two"):
                 self._activity()
             with card(words("trial.next"), words("trial.next_note"), "dp-third"):
-                self._next(foresight)
+                self.next = waiting()
             with box("dp-half dp-col"):
                 with card(words("trial.interests"), words("users.interests_note")):
                     self._interests()
@@ -213,6 +213,12 @@ class Person:
         labels = [f"{start:%Y-%m-%d}" for start in line["start"].to_list()]
         unit = self.words("users.events")
         charts.draw(charts.stacked(labels, {unit: line["n_events"].to_list()}, unit), 240)
+
+    def foresee(self, foresight: Foresight | None) -> None:
+        """Show what comes next, once it is known."""
+        self.next.clear()
+        with self.next:
+            self._next(foresight)
 
     def _next(self, foresight: Foresight | None) -> None:
         if foresight is None:
@@ -325,4 +331,7 @@ async def _influences(visit: Visit, user_id: str, near: ui.element, moves: ui.el
                         continue
                     change = row["log_odds_change"]
                     name = visit.desk.taste.title(row["item_id"], words.language)
-                    meter(f"{words.action(row['action'])}: {name}", f"{change:+.2f}", abs(change) / most)
+                    action = words.action(row["action"])
+                    meter(
+                        words("users.event", action=action, title=name), f"{change:+.2f}", abs(change) / most
+                    )

@@ -75,7 +75,7 @@ class Trial:
         self._controls()
         with box("dp-try"):
             with card(self.words("trial.timeline"), classes="dp-second"):
-                self.line = box("")
+                self.line = waiting()
             with card(self.words("trial.list"), self.words("trial.list_note"), "dp-first"):
                 self.times = box("dp-times")
                 self.fallback = box("")
@@ -84,9 +84,9 @@ class Trial:
                 self.model = Text("", "dp-note dp-model", "p")
             with box("dp-col"):
                 with card(self.words("trial.next"), self.words("trial.next_note")):
-                    self.next = box("")
+                    self.next = waiting()
                 with card(self.words("trial.interests"), self.words("trial.interests_note")):
-                    self.interests = box("")
+                    self.interests = waiting()
 
     def _first_action(self) -> str:
         """The commonest action of the log: what a click means unless another is chosen."""

@@ -13,7 +13,10 @@ from desirepath.console.frame import Visit, card, empty
 from desirepath.console.words import percent
 
 HOURS = 24.0 * 30
-EXAMPLE = """[experiment.diverse]
+EXAMPLE = """[scenario.diverse]
+diversity = 0.5
+
+[experiment.diverse]
 variants = { control = "default", treated = "diverse" }
 metric = "ctr"
 """

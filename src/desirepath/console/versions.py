@@ -220,6 +220,6 @@ def _history(visit: Visit, ledger: Ledger) -> None:
         for line in list(ledger.history)[:-13:-1]:
             with box("", "li"):
                 what = visit.words.get(f"change.{line['what']}", str(line["what"]))
-                Text(f"{what}: {line['name']}", "dp-title")
+                Text(visit.words("models.changed", what=what, name=line["name"]), "dp-title")
                 at = str(line["at"])[:16].replace("T", " ")
                 Text(f"{at} UTC" + (f" · {line['reason']}" if line["reason"] else ""), tag="small")
