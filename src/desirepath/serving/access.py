@@ -283,17 +283,26 @@ def _forbidden(caller: Caller, scope: Scope) -> ProblemError:
     return ProblemError(403, f"This needs a key for '{scope}'; the one that came is for '{caller.scope}'.")
 
 
+def project_for(request: Request, scope: Scope) -> Project:
+    """The caller's project.
+
+    Raises:
+        ProblemError: 403 where the caller's key is of another scope.
+    """
+    caller: Caller | None = request.scope.get("caller")
+    projects: dict[str, Project] = request.app.state.projects
+    if caller is None:  # only where no gate stands before the application
+        return next(iter(projects.values()))
+    if not caller.may(scope):
+        raise _forbidden(caller, scope)
+    return projects[caller.project]
+
+
 def _needs(scope: Scope) -> Callable[[Request], Awaitable[Project]]:
     """A dependency that gives the caller's project to routes of one scope."""
 
     async def project_of(request: Request) -> Project:
-        caller: Caller | None = request.scope.get("caller")
-        projects: dict[str, Project] = request.app.state.projects
-        if caller is None:  # only where no gate stands before the application
-            return next(iter(projects.values()))
-        if not caller.may(scope):
-            raise _forbidden(caller, scope)
-        return projects[caller.project]
+        return project_for(request, scope)
 
     project_of.scope = scope  # type: ignore[attr-defined]
     return project_of

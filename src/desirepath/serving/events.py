@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from desirepath.live.project import Project
 from desirepath.live.store import Row, now_us
-from desirepath.serving.access import Writer
-from desirepath.serving.body import StrictRoute, loads, read_body
+from desirepath.serving.access import Writer, project_for
+from desirepath.serving.body import StrictRoute, answered_by, loads, read_body
 from desirepath.serving.measures import measures_of
 from desirepath.serving.problems import FieldError, ProblemError, field_errors
 from desirepath.serving.shapes import EventIn, EventsOut
 
 router = APIRouter(tags=["events"], route_class=StrictRoute)
+KEY = "idempotency-key"
+KEY_FORM = re.compile(r"[\x21-\x7e]{1,255}")
 MOST_EVENTS = 10_000
 """Events in one request."""
 ANONYMOUS = "session:"
@@ -50,7 +53,17 @@ def subject(user_id: str | None, session_id: str | None) -> str | None:
     return user_id if user_id is not None else f"{ANONYMOUS}{session_id}" if session_id is not None else None
 
 
+async def _add_events(request: Request) -> Response:
+    project = project_for(request, "events")
+    key = request.headers.get(KEY)
+    if key is not None and not KEY_FORM.fullmatch(key):
+        reason = "must be 1 to 255 printable ASCII characters without blanks"
+        raise ProblemError(422, f"{KEY} {reason}.", [FieldError(field=f"header.{KEY}", reason=reason)])
+    return await add_events(request, project, key)
+
+
 @router.post("/events", response_model=EventsOut, status_code=200, openapi_extra=_BODY)
+@answered_by(_add_events)
 async def add_events(
     request: Request,
     project: Writer,

@@ -7,13 +7,13 @@ import asyncio
 import time
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 
 from desirepath.live.answer import Ask, Reply
 from desirepath.live.project import Project
-from desirepath.serving.access import Reader
-from desirepath.serving.body import StrictRoute
+from desirepath.serving.access import Reader, project_for
+from desirepath.serving.body import StrictRoute, answered_by, read_shape
 from desirepath.serving.events import subject
 from desirepath.serving.shapes import PLAIN, ListOut, RecommendIn
 
@@ -22,7 +22,13 @@ MOST_NAMED = 10_000
 """Items that a text search hands to a request."""
 
 
+async def _recommend(request: Request) -> Response:
+    project = project_for(request, "read")
+    return await recommend(await read_shape(request, RecommendIn), project)
+
+
 @router.post("/recommend", response_model=ListOut)
+@answered_by(_recommend)
 async def recommend(body: RecommendIn, project: Reader) -> Response:
     """A list for a user, an anonymous session, or a history, from everything known until now."""
     ask = Ask(
