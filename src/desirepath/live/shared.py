@@ -57,24 +57,24 @@ end
 for i = 4, #ARGV, 6 do
   local item, action = number('items', ARGV[i + 1]), number('actions', ARGV[i + 2])
   local packed = struct.pack('<i8i8i4i2', tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), item, action)
-  redis.call('RPUSH', p .. 'of:' .. ARGV[i], packed)
+  redis.call('APPEND', p .. 'of:' .. ARGV[i], packed)
   if ARGV[i + 5] == '1' then redis.call('SADD', p .. 'new', ARGV[i]) end
 end
 redis.call('HSET', p .. 'meta', 'seq', ARGV[3])
 redis.call('HINCRBY', p .. 'meta', 'n', (#ARGV - 3) / 6)
 return 1
 """
-# Takes the events up to a number from the front of some lists.
+# Takes the events up to a number from the front of some users' events.
 _TRIM = """
-local p, until_seq, gone = ARGV[1], tonumber(ARGV[2]), 0
+local p, until_seq, size, gone = ARGV[1], tonumber(ARGV[2]), struct.size('<i8i8i4i2'), 0
 for i = 3, #ARGV do
   local key = p .. 'of:' .. ARGV[i]
-  local first = redis.call('LINDEX', key, 0)
-  while first and struct.unpack('<i8', first) <= until_seq do
-    redis.call('LPOP', key)
-    gone = gone + 1
-    first = redis.call('LINDEX', key, 0)
-  end
+  local all = redis.call('GET', key) or ''
+  local first = 1
+  while first < #all and struct.unpack('<i8', all, first) <= until_seq do first = first + size end
+  gone = gone + (first - 1) / size
+  if first > #all then redis.call('DEL', key)
+  elseif first > 1 then redis.call('SET', key, string.sub(all, first)) end
 end
 if gone > 0 then redis.call('HINCRBY', p .. 'meta', 'n', -gone) end
 return gone
@@ -170,7 +170,7 @@ class SharedStates:
         if self._row(user_id) >= 0:
             return True
         with self._reached():
-            return bool(self._redis.exists(self._list(user_id)))
+            return bool(self._redis.exists(self._events(user_id)))
 
     @property
     def n_live(self) -> int:
@@ -232,7 +232,7 @@ class SharedStates:
             self._redis.hset(self._prefix + "meta", "first", until)
             start = len(self._prefix) + len("of:")
             batch: list[bytes] = []
-            for key in self._redis.scan_iter(self._list("*"), count=1000):
+            for key in self._redis.scan_iter(self._events("*"), count=1000):
                 batch.append(key[start:])
                 if len(batch) == PUSHED_AT_ONCE:
                     gone += int(self._trim(args=[self._prefix, until, *batch]))
@@ -260,8 +260,8 @@ class SharedStates:
                     break
                 self.sync()
         base, until, tails, cuts, items, actions = found
-        counts = np.array([len(tail) for tail in tails], np.int64)
-        rows = np.frombuffer(b"".join(element for tail in tails for element in tail), EVENT)
+        counts = np.array([len(tail) // EVENT.itemsize for tail in tails], np.int64)
+        rows = np.frombuffer(b"".join(tails), EVENT)
         owner = np.repeat(np.arange(len(user_ids)), counts)
         if len(rows):
             fresh = rows["seq"] > until
@@ -279,7 +279,7 @@ class SharedStates:
 
     def _read(
         self, user_ids: Sequence[str | None]
-    ) -> tuple[Base, int, list[list[bytes]], list[bytes | None], NDArray[np.int64], NDArray[np.int64]] | None:
+    ) -> tuple[Base, int, list[bytes], list[bytes | None], NDArray[np.int64], NDArray[np.int64]] | None:
         """What Redis has of these users; None where it was emptied."""
         base, until = self._ground
         generation, items, actions = self._names
@@ -288,7 +288,7 @@ class SharedStates:
         pipe = self._redis.pipeline(transaction=False)
         pipe.hmget(self._prefix + "meta", "generation", "ready", "first")
         for user in asked:
-            pipe.lrange(self._list(user), 0, -1)
+            pipe.get(self._events(user))
         if asked:
             pipe.hmget(self._prefix + "erased", asked)
         # After the events, so that it has the names of all of them.
@@ -313,7 +313,7 @@ class SharedStates:
         return (
             base,
             until,
-            [[] if user is None else next(tails) for user in user_ids],
+            [b"" if user is None else next(tails) or b"" for user in user_ids],
             [None if user is None else next(cuts) for user in user_ids],
             items.ix,
             actions.ix,
@@ -373,7 +373,7 @@ class SharedStates:
     def _log(self) -> Sequences | None:
         return self._ground[0].sequences
 
-    def _list(self, user_id: str) -> str:
+    def _events(self, user_id: str) -> str:
         return f"{self._prefix}of:{user_id}"
 
     def _refuse_eviction(self) -> None:
