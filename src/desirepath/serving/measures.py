@@ -94,6 +94,7 @@ class Measures:
         self._scenarios = {name: Words(MOST_SCENARIOS) for name in projects}
         self._reasons = Words(MOST_REASONS)
         self._routes: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}
+        self._lists: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
         self.registry.register(_State(self._projects, self._delays))
         ProcessCollector(registry=self.registry)
         for name, project in self._projects.items():
@@ -189,8 +190,13 @@ class Measures:
         reply = done.result()
         scenario = self._scenarios[project].take(ask.scenario)
         status = "model" if reply.fallback is None else "fallback"
-        self._asked_n.labels(project, scenario, reply.model_version, status).inc()
-        self._asked_s.labels(project, scenario).observe(time.perf_counter() - began)
+        labels = project, scenario, reply.model_version, status
+        found = self._lists.get(labels)
+        if found is None:
+            found = self._asked_n.labels(*labels), self._asked_s.labels(project, scenario)
+            self._lists[labels] = found
+        found[0].inc()
+        found[1].observe(time.perf_counter() - began)
         if reply.fallback is not None:
             self._fallback.labels(project, self._reasons.take(reply.fallback)).inc()
 
