@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desirepath.console.charts import sankey
-from desirepath.console.directory import Directory
+from desirepath.console.directory import MANY_NEW, Directory
 from desirepath.console.pulse import Pulse
 from desirepath.console.tables import Column, arranged
+from desirepath.live.catalogue import Catalogue
+from desirepath.schema import ITEM
+from desirepath.sequences import Vocabulary
 
 COLUMNS = (Column("name", "Name"), Column("n", "Number", "number"))
 names = st.text(alphabet="abAB<%_[.", max_size=4)
@@ -75,7 +78,8 @@ class Shop:
     def __init__(self, users, items):
         self.known = dict.fromkeys(users)
         ids = ["", "", *items]
-        self.catalogue = type("C", (), {"ids": ids, "title": items.get, "__len__": lambda _: len(ids)})()
+        told = {name: {} if title is None else {"title": title} for name, title in items.items()}
+        self.catalogue = type("C", (), {"ids": ids, "attributes": told.get, "__len__": lambda _: len(ids)})()
         self.states = self
 
     def user_ids(self):
@@ -143,3 +147,16 @@ def test_a_sankey_diagram_never_turns_back():
     assert all(depth[link["target"]] == depth[link["source"]] + 1 for link in series["links"])
     assert [link["value"] for link in series["links"]] == [5, 3, 2]
     assert series["data"][0]["shown"] == "Start"
+
+
+def test_titles_of_any_language_are_searched_and_new_ones_too():
+    """With more items than are read one by one, and with one that came later."""
+    ids = [str(i) for i in range(MANY_NEW + 5)]
+    table = pl.DataFrame(
+        {ITEM: ids, "title": [f"Kettle {i}" for i in ids], "title_zh": [f"{i} 号水壶" for i in ids]}
+    )
+    catalogue = Catalogue(Vocabulary(ids), table)
+    directory = Directory(SimpleNamespace(catalogue=catalogue))
+    assert directory.find_items("77 号", k=2) == [("77", "Kettle 77"), ("177", "Kettle 177")]
+    catalogue.put("new", {"title": 5, "title_zh": "茶杯"}, is_hidden=False)
+    assert directory.find_items("茶杯") == [("new", "5")]

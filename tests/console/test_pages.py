@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from bazaar import EVIL_ITEM, EVIL_USER, SWITCHES, chromium
+from bazaar import EVIL_ITEM, EVIL_TITLE, EVIL_USER, SWITCHES, chromium
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 PATHS = {
@@ -154,8 +154,15 @@ def test_a_click_changes_the_list(browser: Browser, console: str, market: Path) 
             kept = database.execute(asked).fetchall()
         assert [row[:2] for row in kept] == [(chosen, 3)]
         assert "console" in kept[0][2]
-        rows.first.click()
+        page.select_option("#dp-action", label="purchase")
+        other = page.locator("input[role=combobox]").nth(1)
+        other.fill("onerror")
+        expect(page.locator(".dp-found li")).to_contain_text(EVIL_TITLE)
+        other.press("Enter")
         expect(page.locator(".dp-second .dp-line li")).to_have_count(2)
+        with sqlite3.connect(f"file:{market / 'live.db'}?mode=ro", uri=True) as database:
+            asked = "select item_id, action from events where user_id like 'session:%' order by seq desc"
+            assert database.execute(asked).fetchone() == (EVIL_ITEM, "purchase")
         assert watch.faults == []
 
 

@@ -13,10 +13,11 @@ from itertools import islice
 import polars as pl
 
 from desirepath.live.project import Project
-from desirepath.schema import FIRST
+from desirepath.schema import FIRST, ITEM
 
 MOST_FOUND = 12
-TEXTS = {"id": pl.String, "title": pl.String}
+MANY_NEW = 2000
+"""New items from which the whole table is read."""
 TRIES = 5
 
 
@@ -55,20 +56,30 @@ class Directory:
         return best.sort("exact", "begins", "length", "id")["id"].to_list()
 
     def items(self) -> pl.DataFrame:
-        """id, title (null where there is none) and the text that is searched, of items that may be shown."""
+        """id, title (null for none), and the text that is searched: id and titles of any language."""
         catalogue = self._project.catalogue
         with self._lock:
-            n = len(catalogue)
-            if n - FIRST > len(self._items):
-                ids = catalogue.ids[FIRST + len(self._items) : n]
-                titles = [catalogue.title(name) for name in ids]
-                told = pl.DataFrame(
-                    {"id": ids, "title": titles}, schema={"id": pl.String, "title": pl.String}
+            first, n = FIRST + len(self._items), len(catalogue)
+            if n > first:
+                # The whole table costs the same however many are new; one by one is cheaper for a few.
+                told = catalogue.frame()[first:n] if n - first > MANY_NEW else self._told(first, n)
+                titles = [name for name in told.columns if name == "title" or name.startswith("title_")]
+                text = pl.concat_str(pl.col(ITEM, *titles).cast(pl.String), separator=" ", ignore_nulls=True)
+                title = pl.col("title").cast(pl.String) if "title" in titles else pl.lit(None, pl.String)
+                fresh = told.select(
+                    pl.col(ITEM).alias("id"), title.alias("title"), text.str.to_lowercase().alias("text")
                 )
-                text = pl.concat_str("id", pl.col("title").fill_null(""), separator=" ")
-                fresh = told.with_columns(text=text.str.to_lowercase())
                 self._items = pl.concat([self._items, fresh])
             return self._items
+
+    def _told(self, first: int, n: int) -> pl.DataFrame:
+        """Ids and titles of the items with these indexes."""
+        catalogue = self._project.catalogue
+        rows = []
+        for name in catalogue.ids[first:n]:
+            known = catalogue.attributes(name)
+            rows.append({ITEM: name, **{key: known[key] for key in known if key.startswith("title")}})
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
 
     def find_items(self, text: str, k: int = MOST_FOUND) -> list[tuple[str, str]]:
         """Items whose id or title holds all words of `text`: id and title, those that begin with it first."""

@@ -39,7 +39,9 @@ async def goods(visit: Visit) -> None:
 
     async def search(text: str) -> None:
         found = await aside(desk.directory.find_items, text)
-        field.suggest([{"id": name, "title": title, "more": name} for name, title in found])
+        field.suggest(
+            [{"id": name, "title": desk.taste.title(name, words.language), "more": name} for name, _ in found]
+        )
 
     with box("dp-bar"):
         field = Suggest(

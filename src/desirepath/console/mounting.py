@@ -43,8 +43,6 @@ HEADERS = (
         b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; "
         b"base-uri 'none'; form-action 'self'",
     ),
-    (b"referrer-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
 )
 """Of every page: nothing from elsewhere, and in no frame."""
 SLOWEST_S = 20.0

@@ -143,7 +143,10 @@ class Trial:
 
     async def _find_items(self, text: str) -> None:
         found = await aside(self.visit.desk.directory.find_items, text)
-        self.other.suggest([{"id": name, "title": title, "more": name} for name, title in found])
+        self.other.suggest([{"id": name, "title": self._title(name), "more": name} for name, _ in found])
+
+    def _title(self, item_id: str) -> str:
+        return self.taste.title(item_id, self.words.language)
 
     async def become(self, user_id: str | None) -> None:
         """Try another user; None: nobody."""
