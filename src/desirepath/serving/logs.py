@@ -32,7 +32,7 @@ UNMATCHED = "(none)"
 HUNG_UP = 499
 """Stands in figures and lines for a caller who did not wait for the answer."""
 ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
-"""With "no-referrer" browsers would call the origin of our own forms null, as they do with a foreign page's."""
+"""Under "no-referrer" browsers would call the origin of our own forms null, as they do a foreign page's."""
 DATA_ONLY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 PAGES = (
     b"content-security-policy",
