@@ -21,6 +21,7 @@ from sqlalchemy import Connection, and_, delete, func, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from desirepath.events.log import EventLog
+from desirepath.live.compaction import packed_until
 from desirepath.live.folding import (
     ALL,
     AT_ONCE,
@@ -36,7 +37,7 @@ from desirepath.live.folding import (
     set_mark,
 )
 from desirepath.live.store import Busy, LiveStore, Row
-from desirepath.live.tables import PACKED, STORE_ID
+from desirepath.live.tables import STORE_ID
 
 LOOK_EVERY_S = 1.0
 LATEST_S = 3600.0
@@ -88,7 +89,9 @@ class Feedback:
         erase_erased(connection)
         seq, parts = mark(connection, FOLDED), mark(connection, PARTS)
         if seq is None:
-            set_mark(connection, FOLDED, int(mark(connection, PACKED) or 0))
+            # The log tells it, and not the mark of what is packed, which is set after the log has it.
+            store_id = str(mark(connection, STORE_ID))
+            set_mark(connection, FOLDED, packed_until(self._log.manifest, store_id))
         known = dict(parts or {})
         packed = _packed(self._log, str(mark(connection, STORE_ID)))
         for part in self._log.manifest.parts:

@@ -186,7 +186,7 @@ class Project:
             self.records.forget_user(connection, user_id, self.states.erase(user_id))
             return gone
 
-        return self.store.write(work)
+        return self.store.write(work, alone=True)
 
     def remember(self, reply: Reply, ask: Ask) -> Future[None]:
         """Keep what was served, so that outcomes can be told apart by it later."""
@@ -242,6 +242,7 @@ class Project:
                 self.memory.learn([dict(row) for row in part])
 
         self.store.read(work)
+        self.memory.exposure.begin(self.workspace, self.catalogue)
 
     def _packed_until(self, base: Sequences) -> int:
         """The last event of the store that is in the packed log; 0 for a project without a log on disk."""
