@@ -252,3 +252,23 @@ def test_a_scenario_is_previewed(browser: Browser, console: str) -> None:
         assert page.locator(".dp-problem").count() == 0
         assert lists.nth(0).inner_text() != lists.nth(1).inner_text()
         assert watch.faults == []
+
+
+def test_tooltips_show_names_as_text(browser: Browser, console: str) -> None:
+    """An action of any name may be sent; what a chart says of it is made by the library's own HTML."""
+    action = "<img src=x onerror='window.hurt=1'>"
+    httpx.post(
+        f"{console}/v1/events", json={"user_id": "u", "item_id": "i", "action": action}
+    ).raise_for_status()
+    with visiting(browser, console) as (page, watch):
+        page.goto(f"{console}/console/overview")
+        chart = page.locator(".nicegui-echart canvas")
+        expect(chart).to_be_visible()
+        expect(page.locator(".dp-line")).to_contain_text(action)
+        place = chart.bounding_box()
+        assert place is not None
+        tip = page.locator(".nicegui-echart > div", has_text=action)
+        page.mouse.move(place["x"] + place["width"] - 30, place["y"] + place["height"] - 60)
+        expect(tip).to_be_visible()
+        assert page.evaluate("window.hurt") is None
+        assert watch.faults == []

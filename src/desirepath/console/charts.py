@@ -17,6 +17,13 @@ from desirepath.report.theme import ACCENT, COLOURS, FONTS, QUIET
 INK: Final = "#808a98"
 LINE: Final = "rgba(128,138,152,0.22)"
 NAMES: Final = {"color": INK, "width": 190, "overflow": "truncate"}
+TIP: Final = {
+    "confine": True,
+    "backgroundColor": "var(--dp-card)",
+    "borderColor": "var(--dp-line)",
+    "textStyle": {"color": "var(--dp-ink)", "fontSize": 13},
+}
+"""A tooltip is plain HTML, so that it takes the page's own colours."""
 LEFT: Final = {"color": INK, "align": "left", "padding": [0, 0, 0, -24]}
 Options = dict[str, Any]
 _SPAN = (
@@ -40,7 +47,7 @@ def base(**more: Any) -> Options:
         "textStyle": {"fontFamily": FONTS, "color": INK},
         "animationDuration": 400,
         "grid": {"left": 8, "right": 16, "top": 28, "bottom": 8, "containLabel": True},
-        "tooltip": {"confine": True, "trigger": "item"},
+        "tooltip": {**TIP, "trigger": "item"},
         "aria": {"enabled": True},
         **more,
     }
@@ -74,7 +81,7 @@ def stacked(
     if line:
         kind = {"type": "line", "stack": "all", "showSymbol": False, "areaStyle": {"opacity": 0.25}}
     return base(
-        tooltip={"trigger": "axis", "confine": True},
+        tooltip={**TIP, "trigger": "axis"},
         legend=legend(show=len(series) > 1),
         grid={
             "left": 8,
@@ -92,7 +99,7 @@ def stacked(
 def bars(names: Sequence[str], values: Sequence[float], unit: str, *, colour: str = ACCENT) -> Options:
     """Horizontal bars, the first on top."""
     return base(
-        tooltip={"trigger": "axis", "axisPointer": {"type": "shadow"}, "confine": True},
+        tooltip={**TIP, "trigger": "axis", "axisPointer": {"type": "shadow"}},
         grid={"left": 8, "right": 28, "top": 8, "bottom": 24, "containLabel": True},
         xAxis=axis("value", unit, nameLocation="middle", nameGap=28),
         yAxis=axis(
@@ -127,7 +134,7 @@ def intervals(
             axisLabel={"color": INK, "width": 230, "overflow": "truncate", "interval": 0},
             splitLine={"show": True, "lineStyle": {"color": LINE}},
         ),
-        tooltip={"confine": True, ":formatter": _INTERVAL},
+        tooltip={**TIP, ":formatter": _INTERVAL},
         series=[{"type": "custom", ":renderItem": _SPAN, "data": data,
                  "encode": {"x": [1, 2, 3], "y": 0}, "clip": True}],
     )  # fmt: skip
@@ -165,7 +172,7 @@ def sankey(links: Sequence[tuple[int, str, str, float]], names: Mapping[str, str
         edges.append({"source": f"{step} {source}", "target": f"{step + 1} {target}", "value": count,
                       "from": names.get(source, source), "to": names.get(target, target)})  # fmt: skip
     return base(
-        tooltip={"confine": True, ":formatter": _LINK},
+        tooltip={**TIP, ":formatter": _LINK},
         series=[{
             "type": "sankey", "data": list(nodes.values()), "links": edges, "left": 4, "right": 110, "top": 8,
             "bottom": 8, "nodeGap": 9, "nodeWidth": 12, "draggable": False, "layoutIterations": 48,
