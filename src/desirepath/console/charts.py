@@ -188,7 +188,7 @@ def cloud(groups: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
     """Points in two dimensions, one colour a group."""
     return base(
         legend=legend(),
-        grid={"left": 8, "right": 16, "top": 52, "bottom": 28, "containLabel": True},
+        grid={"left": 30, "right": 16, "top": 48, "bottom": 28, "containLabel": True},
         xAxis=axis("value", x, nameLocation="middle", nameGap=28, scale=True),
         yAxis=axis("value", y, scale=True, nameLocation="middle", nameGap=34),
         series=[

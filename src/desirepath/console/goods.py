@@ -26,6 +26,8 @@ MOST_COLUMNS = 5
 """Attributes shown beside id, title and counts."""
 LONGEST_TEXT = 60
 """A column of longer texts on average is a description, which a table has no room for."""
+LONGEST_NAME = 12
+"""A column of which most values differ may be a name or a number up to this length; beyond, it is a text."""
 K = 8
 
 
@@ -62,14 +64,16 @@ async def goods(visit: Visit) -> None:
             empty(words("items.none"))
             return
         columns = [Column(ITEM, words("items.item"), width=130)]
-        for name in _shown(frame, words.language):
-            kind = frame.schema[name]
-            if name.startswith("title"):
-                columns.append(Column(name, words("items.title_column"), width=280))
-            else:
-                columns.append(Column(name, name, "number" if kind.is_numeric() else "text"))
-        columns.append(Column("n_events", words("users.n_events"), "number"))
-        columns.append(Column("trending", words("items.trending"), "share"))
+        counts = [
+            Column("n_events", words("users.n_events"), "number"),
+            Column("trending", words("items.trending"), "share"),
+        ]
+        names = _shown(frame, words.language)
+        if names and names[0].startswith("title"):
+            columns.append(Column(names.pop(0), words("items.title_column"), width=280))
+        columns += counts
+        for name in names:
+            columns.append(Column(name, name, "number" if frame.schema[name].is_numeric() else "text"))
         if frame["hidden"].any():
             columns.append(Column("hidden", words("items.hidden")))
         table(frame, columns, words, name="items", pick=open_row, n_rows=15)
@@ -100,8 +104,10 @@ def _shown(frame: pl.DataFrame, language: str) -> list[str]:
         if name in own or base == "title" or name == "title" or kind.is_nested() or is_foreign or is_told:
             continue
         if kind == pl.String:
-            length = frame[name].head(1000).str.len_chars().mean()
-            if length is None or float(length) > LONGEST_TEXT:  # type: ignore[arg-type]
+            sample = frame[name].head(1000).drop_nulls()
+            length = float(sample.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
+            tells_one = sample.n_unique() > len(sample) / 2 and length > LONGEST_NAME
+            if not len(sample) or length > LONGEST_TEXT or tells_one:
                 continue
         fitting.append(name)
     return titles + fitting[:MOST_COLUMNS]

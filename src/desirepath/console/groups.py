@@ -12,6 +12,7 @@ from desirepath.console.controls import Text, aside, box, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.tables import Column, table
 from desirepath.console.words import percent, quoted
+from desirepath.profiles.movement import ABSENT
 from desirepath.report.behaviour import BehaviourData
 
 N_MARKS = 5
@@ -67,7 +68,9 @@ def _show(visit: Visit, data: BehaviourData) -> None:
                             link._props["href"] = visit.link("users", f"user={quoted(name)}")
         if data.moves is not None and data.moves.height:
             with card(words("segments.moves"), words("segments.moves_note"), "dp-all"):
-                moved = data.moves.filter(pl.col("from") != pl.col("to")).sort("n_users", descending=True)
+                absent = words("segments.not_there")
+                named = data.moves.with_columns(pl.col("from", "to").replace(ABSENT, absent))
+                moved = named.filter(pl.col("from") != pl.col("to")).sort("n_users", descending=True)
                 columns = [
                     Column("from", words("segments.from"), width=320),
                     Column("to", words("segments.to"), width=320),
