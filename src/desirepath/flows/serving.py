@@ -178,6 +178,8 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
+    # An answer passes from thread to thread; each passing may wait for another thread's turn to end.
+    sys.setswitchinterval(0.0005)
     run(app, config, limits, announce)
 
 

@@ -30,6 +30,7 @@ from desirepath.live.replay import erasures
 from desirepath.live.results import Results
 from desirepath.live.rollout import Rollout
 from desirepath.live.scenarios import Scenarios
+from desirepath.live.served import ServedLists
 from desirepath.live.shared import SharedStates
 from desirepath.live.states import UserStates
 from desirepath.live.store import Kept, LiveStore, Row, now_us
@@ -100,7 +101,8 @@ class Project:
         self.neighbours = Neighbours(self.engine.ranker, sequences, memory)
         self.insight = Insight(self.engine, memory, sequences, workspace)
         self._segments: tuple[int, Segments] | None = None
-        self.results = Results(self.store)
+        self.served = ServedLists(self.store)
+        self.results = Results(self.store, self.served.flush)
         self.portraits = Portraits(memory, self._segments_found, user_table)
 
     @property
@@ -188,8 +190,8 @@ class Project:
 
         return self.store.write(work, alone=True)
 
-    def remember(self, reply: Reply, ask: Ask) -> Future[None]:
-        """Keep what was served, so that outcomes can be told apart by it later."""
+    def remember(self, reply: Reply, ask: Ask) -> None:
+        """Keep what was served within a tenth of a second, so that outcomes can be told apart by it later."""
         row = {
             "recommendation_id": reply.recommendation_id,
             "time_us": reply.computed_us,
@@ -204,13 +206,14 @@ class Project:
                 for one in reply.items
             ],
         }
-        return self.store.add(impressions, [row])
+        self.served.add(row)
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
         for upkeep in (self.rollout, self.upkeep):
             if upkeep is not None:
                 upkeep.close()
+        self.served.close()
         self.engine.close()
         self.store.close()
 

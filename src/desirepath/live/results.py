@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -28,15 +28,16 @@ _MOMENT = pl.Datetime("us", "UTC")
 class Results:
     """Figures of one project's lists."""
 
-    def __init__(self, store: LiveStore) -> None:
-        """Read from `store`."""
-        self._store = store
+    def __init__(self, store: LiveStore, flush: Callable[[], None] = lambda: None) -> None:
+        """Read from `store`, once `flush` has written what was served until now."""
+        self._store, self._flush = store, flush
 
     def outcomes(self, hours: float, config: OutcomeConfig | None = None) -> Outcomes:
         """The lists of the last hours, with what came of them until now.
 
         Cost: reads the lists and their feedback once; seconds for a hundred thousand lists.
         """
+        self._flush()
         since = int((time.time() - 3600.0 * hours) * 1e6)
 
         def work(connection: Connection) -> tuple[list[Any], list[Any]]:
