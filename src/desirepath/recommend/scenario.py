@@ -111,7 +111,7 @@ class ScenarioConfig:
 
     k: int = 10
     """Length of the list when a request does not say, 1 to 1000."""
-    n_candidates: int = 500
+    n_candidates: int = 200
     """How many of the model's best are looked at, 1 to 100,000; never fewer than k."""
     filter: str = ""
     """What every item must satisfy, such as `price < 20 and not 'adult' in categories`; all when empty."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from desirepath.live.project import Project
 from desirepath.serving import (
@@ -29,8 +30,11 @@ from desirepath.serving.guard import guard
 from desirepath.serving.options import GuardConfig
 from desirepath.serving.problems import Problem, tell_problems
 from desirepath.serving.schema import describe
+from desirepath.serving.shortcut import Shortcut
 
 VERSION = "1"
+ROOMS = (events, feedback, recommend, insight, items, users, upkeep)
+"""What stands under /v1."""
 
 
 def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None) -> FastAPI:
@@ -53,12 +57,19 @@ def make_app(projects: Mapping[str, Project], config: GuardConfig | None = None)
     )
     app.state.projects = dict(projects)
     tell_problems(app)
-    for room in (events, feedback, recommend, insight, items, users, upkeep):
+    for room in ROOMS:
         app.include_router(room.router, prefix="/v1")
     app.include_router(health.router)
     app.include_router(login.router)
     app.include_router(manual.router)
     describe(app, config.limits)
+    quick = [
+        (f"/v1{route.path}", route)
+        for room in ROOMS
+        for route in room.router.routes
+        if isinstance(route, APIRoute) and hasattr(route.endpoint, "quick")
+    ]
+    app.add_middleware(Shortcut, routes=quick, main=app)
     guard(app, projects, config)
     add_gorse(app)
     return app
