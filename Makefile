@@ -30,10 +30,10 @@ demo: $(VENV)/.user  ## simulate a small marketplace, run everything on it, say 
 	@$(BIN)/desirepath demo --to demo
 
 test: $(VENV)/.dev  ## the tests (a few minutes)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(VENV)/.dev  ## the slow tests too
-	@$(BIN)/python -m pytest -m ''
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m ''
 
 check: $(VENV)/.dev  ## style, types, floors
 	@$(BIN)/ruff check .

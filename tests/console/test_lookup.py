@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desirepath.console.charts import sankey
-from desirepath.console.directory import MANY_NEW, Directory
 from desirepath.console.pulse import Pulse
 from desirepath.console.tables import Column, arranged
 from desirepath.live.catalogue import Catalogue
+from desirepath.live.directory import MANY_NEW, Directory
 from desirepath.schema import ITEM
 from desirepath.sequences import Vocabulary
 

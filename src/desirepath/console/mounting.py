@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from desirepath.console.behaviour import behaviour
-from desirepath.console.directory import Directory
 from desirepath.console.frame import PREFIX, Visit, framed
 from desirepath.console.goods import good, goods
 from desirepath.console.groups import groups
@@ -77,7 +76,7 @@ def mount(app: FastAPI, projects: Mapping[str, Project], views: Views | None = N
         pulse = Pulse()
         project.listeners.append(pulse)
         project.watchers.append(pulse.asked)
-        desks[name] = Desk(name, project, views, pulse, Taste(project), Directory(project))
+        desks[name] = Desk(name, project, views, pulse, Taste(project), project.directory)
     console = Console(desks=desks, views=views)
     _shown["console"] = console
     _register()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from desirepath.console.directory import Directory
 from desirepath.console.pulse import Pulse
 from desirepath.console.taste import Taste
+from desirepath.live.directory import Directory
 from desirepath.live.project import Project
 from desirepath.report.behaviour import BehaviourData
 

@@ -19,6 +19,7 @@ from desirepath.errors import DataError, WorkspaceError
 from desirepath.events.log import EventLog
 from desirepath.live.answer import Ask, Reply, Shown
 from desirepath.live.compaction import Compacted, CompactionConfig, compact, resume, stand_on
+from desirepath.live.directory import Directory
 from desirepath.live.engine import Engine
 from desirepath.live.folding import erase_user
 from desirepath.live.insight import Insight
@@ -101,6 +102,7 @@ class Project:
         self.neighbours = Neighbours(self.engine.ranker, sequences, memory)
         self.insight = Insight(self.engine, memory, sequences, workspace)
         self._segments: tuple[int, Segments] | None = None
+        self.directory = Directory(self)
         self.served = ServedLists(self.store)
         self.results = Results(self.store, self.served.flush)
         self.portraits = Portraits(memory, self._segments_found, user_table)

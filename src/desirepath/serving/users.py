@@ -47,14 +47,25 @@ async def put_users(
 
 @router.get("/users", response_model=UsersPage)
 async def list_users(
-    project: Reader, n: Many = 20, cursor: Annotated[str, Query(max_length=512)] = ""
+    project: Reader,
+    q: Annotated[str, Query(max_length=200, description="Part of an id.")] = "",
+    n: Many = 20,
+    cursor: Annotated[str, Query(max_length=512)] = "",
 ) -> dict[str, Any]:
-    """Users that something was said of, in the order of their ids."""
+    """Users whose id has `q` in it, the best first; without it, those that something was said of, by id."""
+    if q:
+        found = await asyncio.to_thread(project.directory.find_users, q, n)
+        return {"users": [await _found(project, user_id) for user_id in found], "cursor": None}
     if "\x00" in cursor:
         raise missing("There is no such page; take the cursor from the page before.")
     rows = await asyncio.to_thread(project.records.users, cursor, n)
     users = [_shown(project, row["user_id"], row["attributes"]) for row in rows]
     return {"users": users, "cursor": rows[-1]["user_id"] if len(rows) == n else None}
+
+
+async def _found(project: Project, user_id: str) -> dict[str, Any]:
+    attributes = await asyncio.to_thread(project.records.user, user_id)
+    return _shown(project, user_id, attributes or {})
 
 
 @router.get("/users/{user_id}", response_model=UserOut)

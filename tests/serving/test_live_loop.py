@@ -122,6 +122,8 @@ def test_an_item_is_shown_hidden_and_gone_at_once(shop):
 def test_a_user_is_erased_and_stays_so(shop):
     client, _ = shop
     assert client.get("/v1/users/u3").json()["n_events"] == 15
+    found = client.get("/v1/users", params={"q": "U3"}).json()["users"]
+    assert found[0]["user_id"] == "u3"
     client.post("/v1/events", json={"user_id": "u3", "item_id": "1"})
     assert client.delete("/v1/users/u3").json()["events"] == 1
     _, reply = first(client, user_id="u3")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding users and items by what is typed, among millions, without sending them to the browser.
+"""Finding users and items by what is typed, among millions.
 
 Ids are columns of text that are searched as a whole; what came since is added before each search.
 """
@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from desirepath.live.project import Project
 from desirepath.schema import FIRST, ITEM
+
+if TYPE_CHECKING:
+    from desirepath.live.project import Project
 
 MOST_FOUND = 12
 MANY_NEW = 2000
