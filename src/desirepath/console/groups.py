@@ -32,7 +32,7 @@ async def groups(visit: Visit) -> None:
             with card(words("segments.none")):
                 empty(
                     why or words("segments.none_note"),
-                    f"desirepath run {visit.desk.project.workspace.folder}",
+                    f"desirepath run --to {visit.desk.project.workspace.folder}",
                 )
             return
         _show(visit, data)

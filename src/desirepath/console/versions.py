@@ -74,7 +74,7 @@ def _versions(
 ) -> None:
     words = visit.words
     if not frame.height:
-        empty(words("models.versions_none"), f"desirepath run {visit.desk.project.workspace.folder}")
+        empty(words("models.versions_none"), f"desirepath run --to {visit.desk.project.workspace.folder}")
         return
     with box("dp-wide"), box("dp-plain", "table"):
         with box("", "thead"), box("", "tr"):
