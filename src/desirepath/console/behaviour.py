@@ -36,7 +36,8 @@ async def behaviour(visit: Visit) -> None:
         if data is None:
             with card(visit.words("patterns.none")):
                 empty(
-                    visit.words("patterns.none_note"), f"desirepath run --to {visit.desk.project.workspace.folder}"
+                    visit.words("patterns.none_note"),
+                    f"desirepath run --to {visit.desk.project.workspace.folder}",
                 )
             return
         Behaviour(visit, data).show()
