@@ -18,6 +18,7 @@ from fastapi import FastAPI
 import worlds
 from desirepath.live.answer import Ask
 from desirepath.live.project import Project
+from desirepath.live.states import compile_kernels
 from desirepath.models.markov import Markov
 from desirepath.recommend.versions import Version
 from desirepath.schema import ITEM
@@ -41,7 +42,9 @@ def open_shop(folder: Path, name: str = "default") -> Project:
         {ITEM: [str(i) for i in range(12)], "title": [f"<script>alert({i})</script>" for i in range(12)]}
     )
     project = Project(name, Workspace.create(folder), sequences, version, table=table)
-    project.recommend(Ask(user_id="u1")).result(120)  # whatever is compiled at first use is compiled now
+    # Whatever is compiled at first use is compiled now.
+    compile_kernels()
+    project.recommend(Ask(user_id="u1")).result(120)
     return project
 
 

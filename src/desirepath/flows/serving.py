@@ -119,7 +119,9 @@ def application(folders: Sequence[Path], config: ServeConfig, limits: LimitsConf
 def _warm_up(project: Project) -> None:
     """Answer once, alone and in company, so that nobody waits for kernels to be compiled."""
     from desirepath.live.answer import Ask
+    from desirepath.live.states import compile_kernels
 
+    compile_kernels()
     some = tuple(project.catalogue.ids[2:6])
     project.engine.answers([Ask(history=some)])
     project.engine.answers([Ask(history=some[:n]) for n in range(len(some) + 1)])
