@@ -307,3 +307,22 @@ def test_trending_counts_as_a_decay_does_and_one_late_click_is_not_everything():
         one.add(FIRST + 3, late_s + 10 * 365 * 86_400.0)
     assert drawn.shares(14).max() < 0.15  # about 1 in 12, and one click beside a hundred
     assert drawn.shares(14).sum() == pytest.approx(1.0)
+
+
+def test_chance_is_drawn_anew_for_each_list_and_propensities_hold(tmp_path):
+    project = open_shop(tmp_path)
+    project.workspace.settings_path.write_text(
+        '[scenario.home]\nk = 3\nexploration = {method = "epsilon", share = 0.5, slots = [1]}\n'
+    )
+    project.scenarios._looked_s = -10.0
+    ask = Ask(user_id="u0", scenario="home")
+    lists = [project.recommend(ask).result() for _ in range(600)]
+    first = [reply.items[0] for reply in lists]
+    stated = {one.item_id: one.propensity for one in first}
+    assert len(stated) > 5  # the model's own and those of the pool
+    seen = {item: sum(one.item_id == item for one in first) / len(first) for item in stated}
+    for item, propensity in stated.items():
+        assert abs(seen[item] - propensity) < 5 * (propensity * (1 - propensity) / 600) ** 0.5
+    again = [project.recommend(replace(ask, seed=7)).result().items for _ in range(3)]
+    assert again[0] == again[1] == again[2]
+    project.close()

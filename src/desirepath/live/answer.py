@@ -6,6 +6,7 @@ Everything that a reply says was read at one moment, `now_s`. It holds nothing b
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,8 +61,8 @@ class Ask:
     diversity: float | None = None
     explore: bool = True
     """False leaves nothing to chance, for previews."""
-    seed: int = 0
-    """Of everything that is drawn by chance."""
+    seed: int | None = None
+    """Of everything that is drawn by chance; None draws anew for each list, as propensities suppose."""
     variant: str | None = None
     """The variant of an experiment that this is."""
     version: str | None = None
@@ -197,7 +198,7 @@ class Answering:
             diversity=ask.diversity,
             explore=ask.explore,
             counts=self.memory.exposure.counts(),
-            seed=ask.seed,
+            seed=secrets.randbits(53) if ask.seed is None else ask.seed,
         )
         # What was seen and blocked is told to the model one by one, which is cheaper than a mask a request.
         shared = replace(request, **{**MASKLESS, "allowed_ix": only})

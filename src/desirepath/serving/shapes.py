@@ -132,7 +132,9 @@ class RecommendIn(Shape):
     categories: list[Id] = Field([], max_length=50, description="Items must bear all of these.")
     query: str = Field("", max_length=200, description="Only items whose id or title has this in it.")
     diversity: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: int = Field(0, ge=0, le=2**53, description="Of everything drawn by chance.")
+    seed: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
+        None, description="Of everything drawn by chance; drawn anew for each list when left out."
+    )
     context: Attributes = Field(
         {},
         description="device, country, region, source, hour (0 to 23 UTC): they change the order. Else kept.",
