@@ -47,6 +47,15 @@ def write_atomically(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced: its date (ns) and size (bytes); None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def fingerprint(*parts: Any) -> str:
     """A short hash of plain values; equal inputs, equal fingerprint.
 

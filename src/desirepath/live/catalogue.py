@@ -225,10 +225,11 @@ class Catalogue:
         if not changed:
             return whole
         fresh = _typed(_rows([{**row, ITEM: ids[ix]} for ix, row in changed.items()]))
-        is_changed = pl.Series([ix in changed for ix in range(len(ids))])
+        stays = np.ones(len(ids), dtype=np.bool_)
+        stays[list(changed)] = False
+        kept = pl.lit(pl.Series(stays))
         blank = whole.select(
-            pl.when(~is_changed | (pl.lit(name) == ITEM)).then(pl.col(name)).alias(name)
-            for name in whole.columns
+            ITEM, *(pl.when(kept).then(pl.col(name)).alias(name) for name in whole.columns if name != ITEM)
         )
         both = [name for name in fresh.columns if name != ITEM and name in blank.columns]
         joined = blank.join(fresh, on=ITEM, how="left", maintain_order="left", suffix=" now")

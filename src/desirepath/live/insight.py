@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from desirepath.recommend.explanation import explain
 from desirepath.recommend.prediction import Predictor
 from desirepath.recommend.remarks import KINDS
 from desirepath.recommend.sentences import Evidence, Language, Source, because
-from desirepath.schema import FIRST, PADDING, UNKNOWN
+from desirepath.schema import FIRST
 from desirepath.sequences import Sequences
 from desirepath.workspace import Workspace
 
@@ -199,11 +199,7 @@ class Insight:
         """What somebody without a history would get: what is popular, as the model's items are numbered."""
         name = ranker.version.name
         if self._nobody is None or self._nobody[0] != name:
-            ids = self._base.items.ids.to_list()
-            code = np.array([PADDING, UNKNOWN, *map(self._memory.catalogue.take, ids)], dtype=np.int32)
-            item_ix = ranker.to_model(code)[np.asarray(self._base.item_ix)]
-            known = replace(self._base, item_ix=item_ix, items=ranker.version.items)
-            self._nobody = (name, DecayedPopularity().fit(known))
+            self._nobody = (name, DecayedPopularity().fit(ranker.recoded(self._base)))
         return self._nobody[1]
 
     def _titles(self, item_ix: np.ndarray[Any, Any]) -> dict[str, str]:

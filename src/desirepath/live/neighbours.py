@@ -6,7 +6,6 @@ What all users did is compared as of the packed log; the one who is asked for, a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +19,7 @@ from desirepath.live.records import Records
 from desirepath.recommend.people import Circle, suggest
 from desirepath.recommend.recommender import nearest_id
 from desirepath.recommend.similar import Similar
-from desirepath.schema import FIRST, PADDING, UNKNOWN
+from desirepath.schema import FIRST
 from desirepath.sequences import Queries, Sequences, Vocabulary
 
 NEAREST = 200
@@ -42,12 +41,7 @@ class Neighbours:
 
     @cached_property
     def _similar(self) -> Similar:
-        # The log numbers items by their first event, the catalogue as they came to be known.
-        ids = self._base.items.ids.to_list()
-        code = np.array([PADDING, UNKNOWN, *map(self._catalogue.take, ids)], dtype=np.int32)
-        item_ix = self._ranker.to_model(code)[np.asarray(self._base.item_ix)]
-        known = replace(self._base, item_ix=item_ix, items=self._ranker.version.items)
-        return Similar(self._ranker.version.model, known)
+        return Similar(self._ranker.version.model, self._ranker.recoded(self._base))
 
     def items(self, item_id: str, k: int) -> list[dict[str, Any]]:
         """The k items most like one: item_id, title, similarity (cosine); none for one the model never met.

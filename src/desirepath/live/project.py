@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from desirepath.errors import DataError, WorkspaceError
 from desirepath.events.log import EventLog
+from desirepath.events.manifest import NAME
 from desirepath.live.answer import Ask, Reply, Shown
 from desirepath.live.compaction import Compacted, CompactionConfig, compact, resume, stand_on
 from desirepath.live.directory import Directory
@@ -43,9 +44,10 @@ from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
 from desirepath.sequences import Sequences
 from desirepath.sequences.current import open_sequences
-from desirepath.workspace import Workspace
+from desirepath.workspace import Workspace, stamp
 
-CLOCKS_APART_US = 60_000_000
+CLOCKS_APART_US = 10_000_000
+"""How far clocks of server machines may differ, microseconds."""
 REPLAYED_AT_ONCE = 50_000
 LEARNED = ("user_id", "item_id", "action", "time_us", "recommendation_id")
 
@@ -90,6 +92,7 @@ class Project:
         self.rollout: Rollout | None = None
         self.upkeep: Upkeep | None = None
         self._base, self._followed_us = sequences, 0
+        self._log_stamp: tuple[int, int] | None = None
         self._packing, self.compaction = threading.Lock(), CompactionConfig()
         self._replay(redis)
         self.records = Records(self.store, self.catalogue, user_table)
@@ -229,7 +232,7 @@ class Project:
     def _replay(self, redis: str) -> None:
         """Make memory from what the store has beyond the packed log."""
         until = self._packed_until(self._base)
-        self.follow()
+        self._follow_items()
         if redis:
             ground = (self._base, until)
             self.memory.states = SharedStates(
@@ -258,7 +261,17 @@ class Project:
 
         Cost: a look at an index, and at a file's date, where nothing changed.
         """
-        since = self._followed_us
+        self._follow_items()
+        now = stamp(self.workspace.events / NAME)
+        if now != self._log_stamp:
+            if now is not None and len(EventLog(self.workspace.events)) != self._base.n_events:
+                self._stand_on_log()
+            self._log_stamp = now
+
+    def _follow_items(self) -> None:
+        # Clocks of machines differ a little: what is new is looked at again for a while, not for ever.
+        is_new = now_us() - self._followed_us < 2 * CLOCKS_APART_US
+        since = self._followed_us - CLOCKS_APART_US * is_new
 
         def work(connection: Connection) -> None:
             changed = select(items).where(items.c.updated_us > since).order_by(items.c.updated_us)
@@ -268,12 +281,9 @@ class Project:
                 said = known is not None and self.catalogue.hidden[known] == hidden
                 if not said or self.catalogue.attributes(row["item_id"]) != row["attributes"]:
                     self.catalogue.put(row["item_id"], row["attributes"], is_hidden=hidden)
-                # Clocks of several machines differ a little; a change is looked at twice rather than missed.
-                self._followed_us = max(self._followed_us, row["updated_us"] - CLOCKS_APART_US)
+                self._followed_us = max(self._followed_us, row["updated_us"])
 
         self.store.read(work)
-        if self.workspace.events.exists() and len(EventLog(self.workspace.events)) != self._base.n_events:
-            self._stand_on_log()
 
     def repack(self) -> Compacted:
         """Make live events part of the packed log, and stand on it; answers go on meanwhile."""

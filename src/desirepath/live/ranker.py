@@ -8,7 +8,7 @@ place where the two meet, so that a model can be exchanged while everything else
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,16 @@ class Ranker:
             self._to_model = np.concatenate([self._to_model, more])
         found: NDArray[np.int32] = self._to_model[item_ix]
         return found
+
+    def recoded(self, log: Sequences) -> Sequences:
+        """The packed log in the model's own item indexes.     Cost: one pass over its items and events.
+
+        The log numbers items by their first event, the catalogue as they came to be known.
+        """
+        ids = log.items.ids.to_list()
+        code = np.array([PADDING, UNKNOWN, *map(self._catalogue.take, ids)], dtype=np.int32)
+        item_ix = self.to_model(code)[np.asarray(log.item_ix)]
+        return replace(log, item_ix=item_ix, items=self.version.items)
 
     def to_catalogue(self, item_ix: NDArray[np.integer]) -> NDArray[np.int32]:
         """The catalogue's indexes of items of the model."""

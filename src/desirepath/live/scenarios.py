@@ -18,6 +18,7 @@ from desirepath.errors import ConfigError, nearest
 from desirepath.recommend.assignment import ExperimentConfig, experiments_from
 from desirepath.recommend.policy import Policy
 from desirepath.recommend.scenario import ScenarioConfig, load_scenarios
+from desirepath.workspace import stamp
 
 DEFAULT = "default"
 LOOK_EVERY_S = 1.0
@@ -52,7 +53,7 @@ class Scenarios:
         self.problem: str | None = None
         """What is wrong with the file as it is now; None where the rules in force are those of the file."""
         self._looked_s = time.monotonic()
-        self._stamp = self._stamp_now()
+        self._stamp = stamp(self._path)
         self.rules = self._read()
 
     def now(self) -> Rules:
@@ -60,9 +61,9 @@ class Scenarios:
         moment = time.monotonic()
         if moment - self._looked_s > LOOK_EVERY_S:
             self._looked_s = moment
-            stamp = self._stamp_now()
-            if stamp != self._stamp:
-                self._stamp = stamp
+            now = stamp(self._path)
+            if now != self._stamp:
+                self._stamp = now
                 try:
                     self.rules, self.problem = self._read(), None
                 except ConfigError as error:
@@ -96,10 +97,3 @@ class Scenarios:
                         f"{nearest(target, scenarios)}"
                     )
         return Rules(scenarios, policies, experiments)
-
-    def _stamp_now(self) -> tuple[int, int] | None:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_mtime_ns, status.st_size

@@ -54,7 +54,7 @@ items = Table(
     Column("attributes", JSON, nullable=False),
     Column("is_hidden", Boolean, nullable=False, default=False),
     Column("is_deleted", Boolean, nullable=False, default=False),
-    Column("updated_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False, index=True),  # other processes follow it
 )
 
 users = Table(

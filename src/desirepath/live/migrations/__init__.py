@@ -15,7 +15,7 @@ from sqlalchemy import column as named
 from desirepath.errors import WorkspaceError
 
 VERSIONS = Path(__file__).parent / "versions"
-FIRST, HEAD = "first", "numbered_lists"
+FIRST, HEAD = "first", "followed_items"
 _version = table("alembic_version", named("version_num"))
 
 
