@@ -11,6 +11,7 @@ from desirepath.errors import NotFittedError
 from desirepath.models.sasrec import SASRec, SASRecConfig
 from desirepath.sequences import Queries, Vocabulary
 from desirepath.training import TrainConfig, Transformer
+from desirepath.training.blocks import TILE
 from desirepath.training.encoding import FastEncoder
 
 N_ITEMS = 60
@@ -56,11 +57,18 @@ def test_states_are_those_of_the_whole_model(places, n_layers, n_heads, ffn_dim)
     assert encoder.encode(histories([])).shape == (0, 16)
 
 
-def test_long_batches_are_cut_into_pieces(monkeypatch):
-    model = transformer(places="from_newest")
-    queries = histories(np.random.default_rng(1).integers(0, 14, 200), seed=2, known=0.9)
-    monkeypatch.setattr("desirepath.training.encoding.CELLS", 50)
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_long_histories_look_back_tile_by_tile(n_heads):
+    model = transformer(places="from_newest", n_heads=n_heads, max_len=2 * TILE + 9)
+    queries = histories([TILE - 1, TILE, TILE + 1, 2 * TILE + 9, 3 * TILE], seed=2, known=0.9)
     np.testing.assert_allclose(FastEncoder(model).encode(queries), model.encode(queries), atol=1e-5)
+
+
+def test_a_state_does_not_depend_on_who_else_asks():
+    encoder = FastEncoder(transformer())
+    queries = histories(range(14), seed=3, known=0.9)
+    alone = np.concatenate([encoder.encode(queries[q : q + 1]) for q in range(len(queries))])
+    np.testing.assert_array_equal(encoder.encode(queries), alone)
 
 
 def test_threads_and_swapped_models_do_not_meet():

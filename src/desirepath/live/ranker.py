@@ -189,6 +189,7 @@ def _encoder(model: Model) -> FastEncoder | Encoder:
         from desirepath.training.encoding import FastEncoder
 
         assert isinstance(model, Transformer)
-        return FastEncoder(model)
+        if model.module.norm.weight.device.type == "cpu":
+            return FastEncoder(model)
     assert isinstance(model, Encoder)
     return model
