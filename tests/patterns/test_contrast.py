@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import constraint_oracle
 import numpy as np
 import oracle
 import polars as pl
 import pytest
 
 from desirepath.errors import ConfigError, DataError, TooLittleData
+from desirepath.patterns.constraints import ConstraintConfig
 from desirepath.patterns.contrast import ContrastConfig, contrast
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.found import TOGETHER
 from desirepath.patterns.frequent import MiningConfig
 
 
@@ -43,6 +46,83 @@ def test_supports_per_class_are_those_of_each_class_alone(n_classes):
         }
         assert rows == expected
         assert found.height == len(expected) * (1 if n_classes == 2 else n_classes)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_supports_of_simultaneous_events_are_those_of_each_class_alone(n_classes):
+    rng = np.random.default_rng(10 + n_classes)
+    names = [f"c{i}" for i in range(n_classes)]
+    for _ in range(80):
+        log = constraint_oracle.random_log(rng, sets=True) + constraint_oracle.random_log(rng, sets=True)
+        log += [[(("a",), 0.0)]] * (n_classes - 1)
+        labels = (
+            np.array([*names, None])[rng.integers(0, n_classes + 1, len(log) - n_classes)].tolist() + names
+        )
+        min_count, longest = int(rng.integers(1, 4)), int(rng.integers(0, 5))
+        mining = MiningConfig(min_support=min_count, max_length=longest, threads=int(rng.integers(1, 3)))
+        database = SequenceDatabase.from_lists([[symbols for symbols, _ in one] for one in log])
+        assert database.element is not None
+        found = contrast(database, labels, ContrastConfig(mining=mining))
+        parts = [
+            constraint_oracle.constrained_patterns(
+                [one for one, label in zip(log, labels, strict=True) if label == name],
+                1,
+                ConstraintConfig(),
+                max_length=longest or 99,
+            )
+            for name in names
+        ]
+        expected = {
+            pattern: tuple(part.get(pattern, 0) for part in parts)
+            for pattern in set().union(*parts)
+            if max(part.get(pattern, 0) for part in parts) >= min_count
+        }
+        rows = {
+            tuple(tuple(element.split(TOGETHER)) for element in row["pattern"]): tuple(
+                row[f"support:{name}"] for name in names
+            )
+            for row in found.iter_rows(named=True)
+        }
+        assert rows == expected
+        assert found.height == len(expected) * (1 if n_classes == 2 else n_classes)
+
+
+def test_single_events_count_alike_as_elements_of_one():
+    rng = np.random.default_rng(3)
+    lists = [["abcdef"[i] for i in rng.integers(0, 6, rng.integers(1, 20))] for _ in range(200)]
+    labels = ["xy"[i] for i in rng.integers(0, 2, 200)]
+    for threads in (1, 2):
+        config = ContrastConfig(mining=MiningConfig(min_support=0.2, threads=threads), order_by="q")
+        plain = contrast(SequenceDatabase.from_lists(lists), labels, config)
+        sets = contrast(SequenceDatabase.from_lists([[[n] for n in one] for one in lists]), labels, config)
+        key = ["pattern", "class"]
+        assert plain.sort(key).equals(sets.sort(key))
+        assert plain.height > 100
+
+
+def test_things_at_once_are_told_from_things_in_order():
+    """Buyers take bread and butter together, leavers one after the other."""
+    together, apart = [["bread", "butter"]], [["bread"], ["butter"]]
+    database = SequenceDatabase.from_lists([together, apart] * 50)
+    found = contrast(database, ["buyer", "leaver"] * 50)
+    first = found.filter(pl.col("class") == "buyer").row(0, named=True)
+    assert first["pattern"] == ["bread + butter"]
+    assert (first["length"], first["share"], first["share_rest"]) == (2, 1.0, 0.0)
+    assert found.filter(pl.col("class") == "leaver").row(0, named=True)["pattern"] == ["bread", "butter"]
+
+
+def test_budgets_of_sets_are_said():
+    rng = np.random.default_rng(4)
+    log = [[rng.choice(list("abcdefgh"), 3, replace=False).tolist() for _ in range(6)] for _ in range(40)]
+    database, labels = SequenceDatabase.from_lists(log), ["x", "y"] * 20
+    some = contrast(database, labels, ContrastConfig(mining=MiningConfig(min_support=2, max_patterns=50)))
+    assert some["is_partial"].all()
+    assert some.height == 50
+    all_of_them = contrast(database, labels, ContrastConfig(mining=MiningConfig(min_support=2, max_length=2)))
+    known = {tuple(row): n for row, n in all_of_them.select("pattern", "support:x").rows()}
+    assert all(known.get(tuple(p), n) == n for p, n in some.select("pattern", "support:x").rows())
+    nothing = contrast(database, labels, ContrastConfig(mining=MiningConfig(min_support=100)))
+    assert nothing.height == 0
 
 
 def shop(n: int = 400) -> tuple[SequenceDatabase, dict[str, str]]:
@@ -111,5 +191,3 @@ def test_wrong_labels_are_said():
         ContrastConfig(order_by="lifts")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="kind 'closed'"):
         ContrastConfig(mining=MiningConfig(kind="closed"))
-    with pytest.raises(ConfigError, match="single events"):
-        contrast(SequenceDatabase.from_lists([[["a", "b"]], ["a"]]), ["x", "y"])

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, TooLittleData, nearest
 from desirepath.patterns import significance
-from desirepath.patterns.database import SequenceDatabase, check_nonempty
+from desirepath.patterns.database import SequenceDatabase, check_nonempty, joined
 from desirepath.patterns.encoding import encode
 from desirepath.patterns.found import Patterns
 from desirepath.patterns.frequent import MiningConfig, grow, least_count, new_rule
+from desirepath.patterns.itemsets import grow_by_class
+from desirepath.patterns.paths.selection import select
 
 Order = Literal["information_gain", "q", "lift", "odds_ratio", "difference", "support"]
 Labels = Mapping[str, str | None] | Sequence[str | None] | NDArray[np.generic] | pl.Series
@@ -69,23 +71,23 @@ def contrast(database: SequenceDatabase, label: Labels, config: ContrastConfig |
     """Patterns that are more common in one class of sequences than in the others.
 
     Args:
-        database: the sequences, each event single.
+        database: the sequences; where events are simultaneous, patterns of elements are found.
         label: class of each sequence: a mapping from user id, or S labels in the order of the sequences;
             None, or no entry, leaves a sequence out.
         config: which patterns, and how they are told.
 
     Returns:
         One row a pattern (a pattern and class, with three classes or more and no target), best first:
-        pattern (list of names), length, class, support and share (in the class), support_rest and
-        share_rest (outside it), lift (share in the class over share in all), odds_ratio with odds_low and
-        odds_high, p, test ("chi-squared" or "fisher"), q (Benjamini-Hochberg over all rows that were
-        tested), information_gain (bits), then support and share in every class, as `support:NAME` and
-        `share:NAME`, and is_partial.
+        pattern (list of names, those at once joined by " + "), length, class, support and share (in the
+        class), support_rest and share_rest (outside it), lift (share in the class over share in all),
+        odds_ratio with odds_low and odds_high, p, test ("chi-squared" or "fisher"), q (Benjamini-Hochberg
+        over all rows that were tested), information_gain (bits), then support and share in every class, as
+        `support:NAME` and `share:NAME`, and is_partial.
 
     Raises:
         DataError: labels that fit no sequence, or too few of them.
         TooLittleData: fewer than two classes have sequences.
-        ConfigError: the target is no class, or events are simultaneous.
+        ConfigError: the target is no class.
 
     Cost: one search for all classes (see `mine`), then a few operations a pattern; a mapping costs a look-up
         a user.
@@ -98,10 +100,6 @@ def contrast(database: SequenceDatabase, label: Labels, config: ContrastConfig |
     """
     config = config or ContrastConfig()
     check_nonempty(database)
-    if database.element is not None:
-        raise ConfigError(
-            "contrast needs single events; set simultaneous to false when the database is made."
-        )
     classes, of_sequence = _classes(database, label)
     if config.target is not None and config.target not in classes:
         raise ConfigError(
@@ -146,8 +144,13 @@ def _search(
 ) -> tuple[Patterns, NDArray[np.int64]]:
     """All patterns that are frequent in one class or more, and their (P, C) supports."""
     least = np.array([least_count(mining.min_support, int(size)) for size in sizes], np.int64)
-    encoded = encode(database.offsets, database.symbol_ix, database.n_symbols, least, of_sequence)
-    tree, supports, stopped = grow(encoded, new_rule(least, mining.max_length), mining)
+    if database.element is None:
+        encoded = encode(database.offsets, database.symbol_ix, database.n_symbols, least, of_sequence)
+        tree, held, stopped = grow(encoded, new_rule(least, mining.max_length), mining)
+        supports = held.astype(np.int64)
+    else:
+        parts = joined([select(database, of_sequence == c) for c in range(len(sizes))])
+        tree, supports, stopped = grow_by_class(parts, sizes, least, mining)
     patterns = Patterns(
         tree,
         symbols=database.symbols,
@@ -156,7 +159,7 @@ def _search(
         nodes=np.flatnonzero(tree.length >= mining.min_length),
         stopped_by=stopped,
     )
-    return patterns, supports[patterns.nodes].astype(np.int64)
+    return patterns, supports[patterns.nodes]
 
 
 def _measured(
