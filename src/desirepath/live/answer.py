@@ -115,9 +115,7 @@ class Answering:
         """Take what is known; the rules are those in force now."""
         self.ranker, self.memory, self.scenarios, self.now_s = ranker, memory, scenarios, now_s
         self.attributes = memory.catalogue.policy_view()
-        hidden = memory.catalogue.hidden[: len(self.attributes)]
-        # Hidden since the attributes were laid out; those shown again since wait for the next layout.
-        self._hidden_since = np.flatnonzero(hidden & ~self.attributes.hidden)
+        self._hidden_since = memory.catalogue.hidden_since(self.attributes)
 
     def replies(self, asks: Sequence[Ask]) -> list[Reply | Exception]:
         """The lists that several people get; an ask that is wrong gets its error instead."""

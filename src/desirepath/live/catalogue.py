@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from desirepath.errors import DesirepathError
 from desirepath.recommend.attributes import CATEGORIES, CREATED, TITLE, ItemAttributes
+from desirepath.recommend.slate import NO_ITEMS
 from desirepath.schema import FIRST, ITEM, UNKNOWN
 from desirepath.sequences import Vocabulary
 
@@ -164,6 +165,12 @@ class Catalogue:
                 self._is_laying_out = True
                 threading.Thread(target=self._lay_out, name="catalogue", daemon=True).start()
         return kept
+
+    def hidden_since(self, view: ItemAttributes) -> NDArray[np.int64]:
+        """Items hidden since `view` was laid out; those shown again wait for the next layout."""
+        if view.version == self.version:
+            return NO_ITEMS
+        return np.flatnonzero(self.hidden[: len(view)] & ~view.hidden)
 
     def _lay_out(self) -> ItemAttributes:
         """Lay the items out anew; where that fails, the layout before goes on, and `problem` says why."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from desirepath.live.catalogue import Catalogue
 from desirepath.live.states import Histories
 from desirepath.models.base import NEVER, Model
+from desirepath.recommend.calibration import seen_items
 from desirepath.recommend.ranking import Encoder
 from desirepath.recommend.shortlist import Shortlist, listed_probabilities, top_of_scores
 from desirepath.recommend.slate import MODEL, Candidates
@@ -27,6 +28,9 @@ from desirepath.sequences import Queries, Sequences, Vocabulary
 
 if TYPE_CHECKING:
     from desirepath.training.encoding import FastEncoder
+
+FEW = 1 << 13
+"""Items up to which each is scored in full: picking out what may be among the best would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,12 @@ class Ranker:
         self._row_names: dict[int, Vocabulary] = {}
         self._encoder: FastEncoder | Encoder | None = None
         self._shortlist: Shortlist | None = None
+        self._vectors: NDArray[np.float32] | None = None
         if isinstance(version.model, Encoder):
             self._encoder = _encoder(version.model)
-            self._shortlist = Shortlist(version.model.item_vectors())
+            self._vectors = np.ascontiguousarray(version.model.item_vectors(), dtype=np.float32)
+            if len(self._vectors) > FEW:
+                self._shortlist = Shortlist(self._vectors)
 
     def queries(self, histories: Histories, actions: Vocabulary, now_s: float) -> Queries:
         """The questions that these histories ask, in the model's own indexes."""
@@ -120,10 +127,9 @@ class Ranker:
     @cached_property
     def item_vectors(self) -> NDArray[np.float32] | None:
         """(W, D) vectors by catalogue index, for likeness; None where the model has none."""
-        if self._shortlist is None:
+        vectors = self._vectors
+        if vectors is None:
             return None
-        assert isinstance(self.version.model, Encoder)
-        vectors = np.asarray(self.version.model.item_vectors(), dtype=np.float32)
         if np.array_equal(self._to_catalogue, np.arange(len(vectors))):
             return vectors
         placed = np.zeros((int(self._to_catalogue.max()) + 1, vectors.shape[1]), dtype=np.float32)
@@ -143,25 +149,25 @@ class Ranker:
         hidden = [np.unique(self.to_model(items)) for items in wanted.hidden]
         mask = self._masks(allowed)
         calibration = self.version.calibration
+        probability_BN = None
         if self._encoder is not None and self._shortlist is not None:
             states_BD = self._encoder.encode(queries)
             if calibration is None:
                 item_BN, score_BN = self._shortlist.top(states_BD, wanted.n, allowed=mask, hidden=hidden)
-                partition = None
             else:
                 item_BN, score_BN, partition = self._shortlist.top_with_partition(
                     states_BD, wanted.n, calibration, queries, allowed=mask, hidden=hidden
                 )
+                probability_BN = listed_probabilities(calibration, item_BN, score_BN, queries, partition)
         else:
-            scores_BV = self.version.model.scores(queries)
-            partition = None if calibration is None else calibration.partition(scores_BV, queries)
+            scores_BV = self._scores(queries)
+            whole = None if calibration is None else calibration.partition(scores_BV, queries)
             for row, items in enumerate(hidden):
-                if len(items):
-                    scores_BV[row, items] = NEVER
+                scores_BV[row, items] = NEVER
             item_BN, score_BN = top_of_scores(scores_BV, wanted.n, allowed=mask)
-        probability_BN = None
-        if calibration is not None and partition is not None:
-            probability_BN = listed_probabilities(calibration, item_BN, score_BN, queries, partition)
+            if calibration is not None and whole is not None:
+                seen_BN = seen_items(item_BN, queries)
+                probability_BN = calibration.probabilities(score_BN, seen_BN, whole)
         return [
             Candidates(
                 source=MODEL,
@@ -171,6 +177,17 @@ class Ranker:
             )
             for row, n in enumerate((item_BN >= FIRST).sum(axis=1).tolist())
         ]
+
+    def _scores(self, queries: Queries) -> NDArray[np.float32]:
+        """(B, V) scores of every item of the model."""
+        if self._encoder is None or self._vectors is None:
+            return self.version.model.scores(queries)
+        states_BD = self._encoder.encode(queries)
+        # One product a query, so that a list does not depend on who else asks.
+        scores_BV = np.empty((len(states_BD), len(self._vectors)), dtype=np.float32)
+        for state, scores in zip(states_BD, scores_BV, strict=True):
+            np.dot(self._vectors, state, out=scores)
+        return scores_BV
 
     def _masks(self, allowed: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
         """Masks over the model's items: none, one for all queries, or one each."""

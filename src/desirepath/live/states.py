@@ -16,9 +16,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.events.rows import is_ordered, order_rows
+from desirepath.events.rows import order_rows
 from desirepath.sequences import Sequences
-from desirepath.sequences.queries import ranges
 
 FIRST_CAPACITY = 1 << 12
 AT_ONCE = 20_000
@@ -209,30 +208,90 @@ def merged(row: NDArray[np.int64], base: Base, live: Live, erased: Sequence[int]
         live: what they did since.
         erased: (B,) moments in microseconds before which nothing counts; None where nobody was erased.
     """
-    n = len(row)
-    owner, item, action, time_us = live
-    based = row >= 0
     log = base.sequences
-    if log is not None and based.any():
-        known = np.where(based, row, 0)
-        start = np.asarray(log.offsets[known])
-        stop = np.where(based, log.offsets[known + 1], start)
-        old = ranges(start, stop)
-        owner = np.concatenate([np.repeat(np.arange(n), stop - start), owner])
-        old_item, old_action = log.item_ix[old], log.action_ix[old]
-        item = np.concatenate([old_item if base.item_ix is None else base.item_ix[old_item], item])
-        action = np.concatenate(
-            [old_action if base.action_ix is None else base.action_ix[old_action], action]
-        )
-        time_us = np.concatenate([micros(log.time_s[old]), time_us])
-    if erased is not None and max(erased, default=NEVER_US) > NEVER_US:
-        counts = time_us >= np.array(erased, np.int64)[owner]
-        owner, item, action, time_us = owner[counts], item[counts], action[counts], time_us[counts]
-    if not is_ordered(owner, time_us):
-        order = order_rows(owner, time_us)
-        owner, item, action, time_us = owner[order], item[order], action[order], time_us[order]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner, minlength=n))])
+    codes = (_code(base.item_ix), _code(base.action_ix))
+    live = Live(*map(_read_only, live))
+    if log is None:
+        row, packed = np.full(len(row), -1), _NO_LOG
+    else:
+        packed = Packed(*map(_read_only, (log.offsets, log.item_ix, log.action_ix, log.time_s)))
+    since = _NO_TIME if erased is None else np.array(erased, np.int64)
+    offsets, item, action, time_us, is_in_order = _joined(row, packed, codes, live, since)
+    if not is_in_order:
+        order = order_rows(np.repeat(np.arange(len(row)), np.diff(offsets)), time_us)
+        item, action, time_us = item[order], action[order], time_us[order]
     return Histories(offsets, item, action, time_us / 1e6)
+
+
+class Packed(NamedTuple):
+    """The arrays of a packed log; see `Sequences`."""
+
+    offsets: NDArray[np.int64]
+    item_ix: NDArray[np.int32]
+    action_ix: NDArray[np.int16]
+    time_s: NDArray[np.float64]
+
+
+def _read_only(array: Any) -> NDArray[Any]:
+    """A plain view: compiled code is then made once, whether or not the log is mapped from a file."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+_NO_LOG = Packed(*(_read_only(np.zeros(1, kind)) for kind in (np.int64, np.int32, np.int16, np.float64)))
+_NO_TIME = np.zeros(0, np.int64)
+
+
+def _code(of: NDArray[np.integer] | None) -> NDArray[np.int32]:
+    return _read_only(np.zeros(0, np.int32) if of is None else of.astype(np.int32, copy=False))
+
+
+@numba.njit(cache=True, nogil=True)
+def _joined(row: Any, packed: Any, codes: Any, live: Any, since: Any) -> Any:
+    """What the log has of each user, then what came since: offsets, items, actions, times in microseconds.
+
+    The last that is returned says whether everybody's times ascend already. One compiled pass, for its
+    thirty steps in NumPy take five times as long.
+
+    Args:
+        row: (B,) rows of the log; -1 for none.
+        packed: the log.
+        codes: the catalogue's index of each item and each action of the log; of length 0 where its own hold.
+        live: see `Live`.
+        since: (B,) earliest moments that count; of length 0 where all do.
+    """
+    item_of, action_of = codes
+    most = len(live.owner)
+    for b in range(len(row)):
+        if row[b] >= 0:
+            most += packed.offsets[row[b] + 1] - packed.offsets[row[b]]
+    offsets = np.zeros(len(row) + 1, np.int64)
+    item, action = np.empty(most, np.int32), np.empty(most, np.int16)
+    time_us = np.empty(most, np.int64)
+    n, next_live, is_in_order = 0, 0, True
+    for b in range(len(row)):
+        first = n
+        earliest = since[b] if len(since) else NEVER_US
+        if row[b] >= 0:
+            for k in range(packed.offsets[row[b]], packed.offsets[row[b] + 1]):
+                moment = np.int64(np.rint(packed.time_s[k] * 1e6))
+                if moment >= earliest:
+                    old_item, old_action = packed.item_ix[k], packed.action_ix[k]
+                    item[n] = item_of[old_item] if len(item_of) else old_item
+                    action[n] = action_of[old_action] if len(action_of) else old_action
+                    time_us[n] = moment
+                    n += 1
+        while next_live < len(live.owner) and live.owner[next_live] == b:
+            if live.time_us[next_live] >= earliest:
+                item[n], action[n] = live.item_ix[next_live], live.action_ix[next_live]
+                time_us[n] = live.time_us[next_live]
+                n += 1
+            next_live += 1
+        for k in range(first + 1, n):
+            is_in_order &= time_us[k] >= time_us[k - 1]
+        offsets[b + 1] = n
+    return offsets, item[:n], action[:n], time_us[:n], is_in_order
 
 
 def micros(time_s: NDArray[np.float64]) -> NDArray[np.int64]:

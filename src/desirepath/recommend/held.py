@@ -17,6 +17,9 @@ from desirepath.recommend.ranking import TILE_BYTES, top_k
 from desirepath.sequences import Queries
 from desirepath.sequences.queries import ranges
 
+CELLS_TO_SHARE = 1 << 17
+"""Scores that one core goes through while another would still be starting a thread."""
+
 
 class Held:
     """One batch's scores in the dress of a model, which is all that ranking asks of one."""
@@ -68,10 +71,13 @@ def among(cells: NDArray[np.int64], marked: NDArray[np.int64], queries: Queries)
     return mask[cells]
 
 
-def in_threads(n_rows: int, work: Callable[[int, int], None]) -> None:
-    """Call work(first, last) on pieces of n_rows rows, one for each core; `work` should let go of the GIL."""
+def in_threads(n_rows: int, n_cells: int, work: Callable[[int, int], None]) -> None:
+    """Call work(first, last) on pieces of n_rows rows, one for each core; `work` should let go of the GIL.
+
+    Where all rows together have few cells, this thread does them all.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if min(cores, n_rows) < 2:
+    if min(cores, n_rows) < 2 or n_cells < CELLS_TO_SHARE:
         work(0, n_rows)
         return
     edges = [n_rows * piece // cores for piece in range(cores + 1)]

@@ -90,7 +90,7 @@ def spreads(scores_BV: NDArray[np.float32]) -> NDArray[np.float64]:
     """(B,) standard deviation of each row's finite scores; 1 where they are all alike."""
     out = np.empty(len(scores_BV))
     scores_BV = np.ascontiguousarray(scores_BV)
-    in_threads(len(out), lambda first, last: _spreads(scores_BV[first:last], out[first:last]))
+    in_threads(len(out), scores_BV.size, lambda first, last: _spreads(scores_BV[first:last], out[first:last]))
     return out
 
 
@@ -111,7 +111,7 @@ def moments(
         start, stop = queries.start[rows], queries.stop[rows]
         _moments(scores_BV[rows], item_ix, start, stop, slope_B[rows], returning, out[rows])
 
-    in_threads(len(out), work)
+    in_threads(len(out), scores_BV.size, work)
     return out
 
 
