@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -13,8 +14,9 @@ from stored import row
 
 from desirepath.events import canonical_log
 from desirepath.events.log import EventLog
-from desirepath.live.feedback import Feedback, FeedbackRow
-from desirepath.live.folding import CONTEXT, FOLDED, KIND, REPEAT
+from desirepath.live.feedback import Feedback
+from desirepath.live.folding import CONTEXT, FOLDED, KIND, PARTS, REPEAT
+from desirepath.live.ledger import FeedbackRow
 from desirepath.live.store import LiveStore
 from desirepath.live.tables import users
 
@@ -105,6 +107,54 @@ def test_an_erased_user_does_not_come_back_from_the_log(store, tmp_path):
     assert {key[0] for key in said(view)} == {"v"}
 
 
+def test_an_item_that_was_removed_begins_anew(store, tmp_path):
+    log = log_of(
+        tmp_path / "log", [("u", "a", "view", 5, 1.0), ("v", "a", "view", 5, 1.0), ("v", "b", "view", 5, 1.0)]
+    )
+    view = Feedback(store, log)
+    keep(store, row("1", "w", "a", 9, value=3.0))
+    view.remove_item("a").result()
+    view.remove_item("a").result()
+    assert set(said(view)) == {("v", "b", "view")}
+    assert view.of(None, "a") == []
+    keep(store, row("2", "u", "a", 11, value=2.0))
+    assert {r.key: r.value for r in (said(view), view.of(None, "a"))[1]} == {("u", "a", "view"): 2.0}
+
+
+def test_pages_pass_by_what_was_taken_away(store, tmp_path):
+    log = log_of(tmp_path / "log", [(f"u{n}", "a", "view", 5, 1.0) for n in range(9)])
+    view = Feedback(store, log)
+    view.lay_out()
+    for n in (0, 1, 2, 3, 5, 8):
+        assert view.remove(f"u{n}", "a").result() == 1
+        assert view.remove(f"u{n}", "a").result() == 0
+    keep(store, row("1", "u55", "a", 9))
+    assert [key[0] for key in said(view)] == ["u4", "u55", "u6", "u7"]
+    assert [r.user_id for r in view.page(None, 2, "view")] == ["u4", "u55"]
+    assert view.page(None, 2, "buy") == []
+
+
+def test_a_log_that_changes_is_followed(store, tmp_path):
+    log = log_of(tmp_path / "log", [("u", "a", "view", 5, 1.0)])
+    view = Feedback(store, log)
+    assert set(said(view)) == {("u", "a", "view")}
+    log_of(tmp_path / "log", [("v", "a", "view", 5, 1.0)])
+    view.follow()
+    assert not view.is_laid_out
+    assert set(said(view)) == {("u", "a", "view"), ("v", "a", "view")}
+    # What is left of a part from which users were taken out stands under another name.
+    log = EventLog(tmp_path / "log")
+    gone, kept = log.manifest.parts
+    place = log.folder / "000002-e1"
+    (log.folder / "000002").rename(place)
+    kept = replace(kept, file=kept.file.replace("000002", place.name))
+    files = tuple(name.replace("000002", place.name) for name in log.manifest.id_files)
+    replace(log.manifest, parts=(kept,), id_files=files).save(log.folder)
+    view.catch_up()
+    assert set(said(view)) == {("v", "a", "view")}
+    assert set(store.mark(PARTS)) == {gone.file, "000002/part-0000.parquet"}
+
+
 def test_what_was_packed_from_the_store_is_not_counted_again(store, tmp_path):
     view = Feedback(store, EventLog(tmp_path / "log"))
     keep(store, row("1", "u", "a", 86_400 * 8000 * 1_000_000, value=1.0))
@@ -123,8 +173,6 @@ def test_what_was_packed_from_the_store_is_not_counted_again(store, tmp_path):
 
 
 def _with(manifest, ingest, fingerprint):
-    from dataclasses import replace
-
     return replace(manifest, ingests=(replace(ingest, fingerprints=(fingerprint,)),))
 
 
@@ -141,7 +189,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     base=st.lists(
         st.tuples(ids, ids, st.sampled_from(["view", "buy"]), st.integers(0, 9), st.integers(0, 5)),

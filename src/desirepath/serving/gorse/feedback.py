@@ -19,8 +19,8 @@ from fastapi import APIRouter, Request, Response
 
 from desirepath.errors import DataError
 from desirepath.live.actions import IMPRESSION, NOT_BEHAVIOUR
-from desirepath.live.feedback import FeedbackRow
 from desirepath.live.folding import CONTEXT, KIND, REPEAT
+from desirepath.live.ledger import FeedbackRow
 from desirepath.live.store import Row, now_us
 from desirepath.serving.gorse.project import Asked, GorseProject, Sent
 from desirepath.serving.gorse.wire import (

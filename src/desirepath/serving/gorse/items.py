@@ -135,8 +135,7 @@ async def delete_item(item_id: str, view: Changed) -> Response:
     named(item_id, "ItemId")
     if view.project.catalogue.index(item_id) is not None:
         await asyncio.wrap_future(view.project.records.delete_item(item_id))
-    feedback = await view.seen_feedback()
-    await asyncio.wrap_future(feedback.remove(None, item_id))
+    await asyncio.wrap_future(view.feedback.remove_item(item_id))
     return affected(1)
 
 

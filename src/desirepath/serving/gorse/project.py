@@ -100,6 +100,7 @@ class GorseProject:
         Raises:
             ProblemError: 503 while a large log is laid out for the first time.
         """
+        await asyncio.to_thread(self.feedback.catch_up)
         loop = asyncio.get_running_loop()
         ends = loop.time() + WAIT_S
         while not self.feedback.is_laid_out:
@@ -114,7 +115,6 @@ class GorseProject:
                     "the log's feedback is laid out for the first time; try again in a moment",
                     headers={"Retry-After": "5"},
                 ) from None
-        await asyncio.to_thread(self.feedback.catch_up)
         return self.feedback
 
     def item(self, item_id: str) -> dict[str, Any] | None:
