@@ -81,12 +81,12 @@ MINE = {
     "funnel": SELECTION | {"--steps", "--window-s", "--strict", "--exclude", "--drop-offs", "--plot"},
     "steps": SELECTION | {"--n-steps", "--top", "--anchor", "--from-end", "--plot"},
     "sankey": SELECTION | {"--n-steps", "--top", "--anchor", "--plot"},
-    "tree": SELECTION | {"--n-steps", "--top"},
+    "tree": SELECTION | {"--n-steps", "--top", "--plot"},
     "paths": SELECTION | {"--n-steps"},
     "retention": SELECTION | {"--period", "--rolling", "--birth", "--back", "--plot"},
     "visits": SELECTION,
-    "loops": SELECTION,
-    "between": SELECTION | {"--from", "--then"},
+    "loops": SELECTION | {"--plot"},
+    "between": SELECTION | {"--from", "--then", "--plot"},
 }
 """A change here is a change of what users type: it belongs into the changelog."""
 

@@ -334,10 +334,18 @@ def tree(
     top: Top = None,
     rows: Rows = 50,
     to: File = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """The tree of beginnings, with how many end at each node."""
-    _ask("tree", folder, selection, {"n_steps": n_steps, "top": top}, flows.Output(k=rows, to=to), as_json)
+    _ask(
+        "tree",
+        folder,
+        selection,
+        {"n_steps": n_steps, "top": top},
+        flows.Output(k=rows, to=to, plot=plot),
+        as_json,
+    )
 
 
 @mine.command()
@@ -401,10 +409,15 @@ def visits(
 @mine.command()
 @with_selection
 def loops(
-    folder: Folder, selection: flows.Selection, rows: Rows = 20, to: File = None, as_json: Json = False
+    folder: Folder,
+    selection: flows.Selection,
+    rows: Rows = 20,
+    to: File = None,
+    plot: Plot = None,
+    as_json: Json = False,
 ) -> None:
     """What is repeated at once, and what people come back to."""
-    _ask("loops", folder, selection, {}, flows.Output(k=rows, to=to), as_json)
+    _ask("loops", folder, selection, {}, flows.Output(k=rows, to=to, plot=plot), as_json)
 
 
 @mine.command()
@@ -416,8 +429,9 @@ def between(
     then: Annotated[str, typer.Option("--then", metavar="NAME,NAME", help="The event waited for.")],
     rows: Rows = 20,
     to: File = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """How long it takes from one event to another, and how many ever get there."""
     options = {"first": words(first), "then": words(then)}
-    _ask("between", folder, selection, options, flows.Output(k=rows, to=to), as_json)
+    _ask("between", folder, selection, options, flows.Output(k=rows, to=to, plot=plot), as_json)

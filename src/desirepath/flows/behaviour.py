@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -28,9 +29,13 @@ from desirepath.patterns.paths import (
     RetentionConfig,
     StepsConfig,
     funnel,
+    gap_counts,
+    loops,
+    path_tree,
     retention,
     sankey,
     step_matrix,
+    time_between,
     top_paths,
     transitions,
 )
@@ -108,7 +113,9 @@ def _paths(subject: Subject, notes: dict[str, Any]) -> dict[str, pl.DataFrame]:
         "transitions": transitions(database),
         "links": sankey(database, StepsConfig(n_steps=5, top=6)),
         "steps": step_matrix(database, StepsConfig(n_steps=10, top=8)),
+        "tree": path_tree(database),
         "top_paths": top_paths(database, 12),
+        "loops": loops(database),
     }
     notes["grounds"] |= {name: subject.ground() for name in parts}
     return parts
@@ -123,8 +130,12 @@ def _funnel(subject: Subject, settings: Settings, notes: dict[str, Any]) -> dict
     if subject.symbols.by != ("action",):
         named = open_subject(subject.workspace.folder, Selection(by=("action",)), "paths")
     found = funnel(named.database, steps)
-    notes["grounds"] |= {name: named.ground() for name in ("funnel", "drop_offs")}
-    return {"funnel": found.to_frame(), "drop_offs": found.drop_offs(6)}
+    notes["grounds"] |= {name: named.ground() for name in ("funnel", "drop_offs", "waits")}
+    waits = [
+        gap_counts(time_between(named.database, first, then), first, then)
+        for first, then in itertools.pairwise(steps)
+    ]
+    return {"funnel": found.to_frame(), "drop_offs": found.drop_offs(6), "waits": pl.concat(waits)}
 
 
 def _patterns(subject: Subject, settings: Settings, notes: dict[str, Any]) -> dict[str, pl.DataFrame]:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import polars as pl
 
 from desirepath.errors import ConfigError
+from desirepath.flows.items import titles_of
 from desirepath.flows.subject import Subject, made
 from desirepath.flows.tabulation import Found, drawn
 from desirepath.patterns.paths import (
@@ -18,6 +20,7 @@ from desirepath.patterns.paths import (
     StepsConfig,
     TreeConfig,
     funnel,
+    gap_counts,
     gap_summary,
     loops,
     path_tree,
@@ -67,7 +70,7 @@ def sankey_table(subject: Subject, options: Mapping[str, Any]) -> Found:
 def tree_table(subject: Subject, options: Mapping[str, Any]) -> Found:
     """The tree of beginnings."""
     table = path_tree(subject.database, made(TreeConfig, options))
-    return _found(subject, table, "The tree of paths", None)
+    return _found(subject, table, "The tree of paths", "tree")
 
 
 def variants_table(subject: Subject, options: Mapping[str, Any]) -> Found:
@@ -90,7 +93,7 @@ def visits_table(subject: Subject, options: Mapping[str, Any]) -> Found:
 
 def loops_table(subject: Subject, options: Mapping[str, Any]) -> Found:
     """Repeats at once, and returns."""
-    return _found(subject, loops(subject.database), "Repeats and returns", None)
+    return _found(subject, loops(subject.database), "Repeats and returns", "loops")
 
 
 def time_between_table(subject: Subject, options: Mapping[str, Any]) -> Found:
@@ -99,8 +102,10 @@ def time_between_table(subject: Subject, options: Mapping[str, Any]) -> Found:
     if not first or not then:
         raise ConfigError("Name both events, such as --from cart --then purchase.")
     gaps = time_between(subject.database, first, then)
-    title = f"From {SET.join(first)} to {SET.join(then)}"
-    return _found(subject, gap_summary(gaps), title, None)
+    names = SET.join(first), SET.join(then)
+    found = _found(subject, gap_summary(gaps), "From {} to {}".format(*names), None)
+    figure = partial(drawn, "waits", gap_counts(gaps, *names), subject.ground(), titles=found.titles)
+    return replace(found, figure=figure)
 
 
 PATHS: dict[str, Callable[[Subject, Mapping[str, Any]], Found]] = {
@@ -125,10 +130,13 @@ SHOWN: dict[str, tuple[str, ...]] = {
 
 
 def _found(subject: Subject, table: pl.DataFrame, title: str, figure: str | None) -> Found:
+    titles = titles_of(subject.workspace) if "item" in subject.symbols.by else {}
+    more = {"titles": titles} if figure != "cohort" else {}
     return Found(
         table=table,
         title=title,
         columns=SHOWN.get(figure or "", ()),
         notes=[f"Of {subject.words}."],
-        figure=None if figure is None else partial(drawn, figure, table, subject.ground()),
+        titles=titles,
+        figure=None if figure is None else partial(drawn, figure, table, subject.ground(), **more),
     )

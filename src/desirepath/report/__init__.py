@@ -12,6 +12,7 @@ from desirepath.report.gallery import (
     contrast_figure,
     figure_of,
     funnel_figure,
+    loops_figure,
     moves_figure,
     patterns_figure,
     rules_figure,
@@ -19,6 +20,8 @@ from desirepath.report.gallery import (
     segment_figure,
     steps_figure,
     transitions_figure,
+    tree_figure,
+    waits_figure,
 )
 from desirepath.report.page import write_report
 
@@ -30,6 +33,7 @@ __all__ = [
     "contrast_figure",
     "figure_of",
     "funnel_figure",
+    "loops_figure",
     "moves_figure",
     "patterns_figure",
     "rules_figure",
@@ -37,6 +41,8 @@ __all__ = [
     "segment_figure",
     "steps_figure",
     "transitions_figure",
+    "tree_figure",
+    "waits_figure",
     "write_figure",
     "write_report",
 ]

@@ -23,7 +23,10 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "drop_offs": ("step", "name", "next", "count"),
     "transitions": ("from", "to", "count"),
     "steps": ("step", "symbol", "count"),
+    "tree": ("node", "parent", "step", "symbol", "count", "ended"),
     "top_paths": ("path", "count", "share"),
+    "loops": ("symbol", "kind", "count", "sequence_share"),
+    "waits": ("from", "to", "above_s", "up_to_s", "starts"),
     "patterns": ("pattern", "support"),
     "contrast": (
         *("pattern", "class", "support", "share", "support_rest", "share_rest"),
@@ -86,9 +89,17 @@ class BehaviourData:
     """How often one event follows another (`paths.transitions`): from, to, count; median_s where it is."""
     steps: pl.DataFrame | None = None
     """The step matrix (`paths.step_matrix`): step, symbol, count; the counts of a step add up."""
+    tree: pl.DataFrame | None = None
+    """The tree of beginnings (`paths.path_tree`): node, parent, step, symbol, count, ended."""
     top_paths: pl.DataFrame | None = None
     """Most common whole paths (`paths.top_paths`): path (list), count, share; variants, median_s where
     they are. The row ["<other>"] holds the rest."""
+    loops: pl.DataFrame | None = None
+    """What is done again (`paths.loops`): symbol, kind ("repeat" or "cycle"), count, sequence_share;
+    mean_events and median_s where they are."""
+    waits: pl.DataFrame | None = None
+    """Times from one event to another (`paths.gap_counts`, of one pair or several below each other): from,
+    to, above_s, up_to_s, starts."""
     patterns: pl.DataFrame | None = None
     """Frequent patterns (`Patterns.to_frame`): pattern (list), support; is_partial where it is. Shares
     are of `Ground.n_sequences`; where that is not known, of the column share."""

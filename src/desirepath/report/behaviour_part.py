@@ -21,8 +21,11 @@ from desirepath.report.frequent import patterns_plot
 from desirepath.report.funnel import drop_offs_table, funnel_plot
 from desirepath.report.grids import cohorts_plot, steps_plot, transitions_plot
 from desirepath.report.labels import Labels, spelled_parts
+from desirepath.report.loops import loops_plot
 from desirepath.report.rules import rules_plot, rules_table
 from desirepath.report.segments import classes_plot, map_plot, moves_plot, segments_table
+from desirepath.report.tree import tree_plot
+from desirepath.report.waits import waits_plot
 
 Maker = Callable[[BehaviourData, Labels], Block]
 PARTS: Final[Mapping[str, tuple[tuple[str, Maker], ...]]] = {
@@ -30,9 +33,12 @@ PARTS: Final[Mapping[str, tuple[tuple[str, Maker], ...]]] = {
         ("links", sankey_plot),
         ("funnel", funnel_plot),
         ("drop_offs", drop_offs_table),
+        ("waits", waits_plot),
         ("transitions", transitions_plot),
         ("steps", steps_plot),
+        ("tree", tree_plot),
         ("top_paths", paths_table),
+        ("loops", loops_plot),
     ),
     "Patterns": (("patterns", patterns_plot),),
     "What sets groups apart": (("contrast", contrast_plot),),
@@ -61,7 +67,10 @@ TITLES: Final = {
     "drop_offs": "What those did next who went no further",
     "transitions": "What comes right after what",
     "steps": "Where people stand at each step",
+    "tree": "How paths begin, branch by branch",
     "top_paths": "The most common whole paths",
+    "loops": "What people do again, and how soon",
+    "waits": "How long it takes from one to the other",
     "patterns": "What many do in this order",
     "contrast": "What sets groups apart",
     "rules": "The most telling rules",
@@ -108,7 +117,10 @@ def named_in(data: BehaviourData) -> list[str]:
         "drop_offs": ("name", "next"),
         "transitions": ("from", "to"),
         "steps": ("symbol",),
+        "tree": ("symbol",),
         "top_paths": ("path",),
+        "loops": ("symbol",),
+        "waits": ("from", "to"),
         "patterns": ("pattern",),
         "contrast": ("pattern",),
         "rules": ("antecedent", "consequent"),

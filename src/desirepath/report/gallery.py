@@ -24,8 +24,11 @@ from desirepath.report.frequent import patterns_plot
 from desirepath.report.funnel import funnel_plot
 from desirepath.report.grids import cohorts_plot, steps_plot, transitions_plot
 from desirepath.report.labels import Labels
+from desirepath.report.loops import loops_plot
 from desirepath.report.rules import rules_plot
 from desirepath.report.segments import classes_plot, map_plot, moves_plot
+from desirepath.report.tree import tree_plot
+from desirepath.report.waits import waits_plot
 
 Titles = Mapping[str, str]
 FIGURES: Final[Mapping[str, Callable[[BehaviourData, Labels], Plot]]] = {
@@ -33,6 +36,9 @@ FIGURES: Final[Mapping[str, Callable[[BehaviourData, Labels], Plot]]] = {
     "funnel": funnel_plot,
     "transitions": transitions_plot,
     "steps": steps_plot,
+    "tree": tree_plot,
+    "loops": loops_plot,
+    "waits": waits_plot,
     "patterns": patterns_plot,
     "contrast": contrast_plot,
     "rules": rules_plot,
@@ -131,6 +137,25 @@ def steps_figure(
 ) -> go.Figure:
     """The step matrix as a heat map, from `paths.step_matrix`."""
     return figure_of("steps", BehaviourData(steps=table, ground=ground or Ground()), titles)
+
+
+def tree_figure(table: pl.DataFrame, titles: Titles | None = None, ground: Ground | None = None) -> go.Figure:
+    """The tree of beginnings, from `paths.path_tree`."""
+    return figure_of("tree", BehaviourData(tree=table, ground=ground or Ground()), titles)
+
+
+def loops_figure(
+    table: pl.DataFrame, titles: Titles | None = None, ground: Ground | None = None
+) -> go.Figure:
+    """Bars of what is done again and dots of how soon, from `paths.loops`."""
+    return figure_of("loops", BehaviourData(loops=table, ground=ground or Ground()), titles)
+
+
+def waits_figure(
+    table: pl.DataFrame, titles: Titles | None = None, ground: Ground | None = None
+) -> go.Figure:
+    """Bars of times from one event to another, from `paths.gap_counts`."""
+    return figure_of("waits", BehaviourData(waits=table, ground=ground or Ground()), titles)
 
 
 def patterns_figure(

@@ -8,7 +8,7 @@ in which it lies there.
 
 from desirepath.patterns.paths.comparison import compare_funnel, compare_steps, compare_transitions
 from desirepath.patterns.paths.funnel import Funnel, FunnelConfig, funnel
-from desirepath.patterns.paths.gaps import gap_summary, time_between
+from desirepath.patterns.paths.gaps import gap_counts, gap_summary, time_between
 from desirepath.patterns.paths.loops import loops
 from desirepath.patterns.paths.retention import RetentionConfig, retention, retention_curve
 from desirepath.patterns.paths.selection import END, MORE, OTHER, START, between, select, with_ends
@@ -34,6 +34,7 @@ __all__ = [
     "compare_transitions",
     "cut_visits",
     "funnel",
+    "gap_counts",
     "gap_summary",
     "loops",
     "path_tree",

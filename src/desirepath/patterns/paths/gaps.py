@@ -19,6 +19,9 @@ from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.paths.selection import Names, check_ordered, symbol_mask
 from desirepath.patterns.paths.shares import check_confidence
 
+BOUNDS_S = (10.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0)
+"""Where people part times: 10 s, 1, 5 and 15 minutes, 1 and 6 hours, a day, a week, 30 days."""
+
 
 def time_between(
     database: SequenceDatabase,
@@ -74,6 +77,35 @@ def gap_summary(gaps: pl.DataFrame, quantiles: Sequence[float] = (0.1, 0.25, 0.5
     columns = {"starts": gaps.height, "met": len(met), "share_met": share, "mean_s": met.mean(), **times}
     types = {name: pl.Int64 if name in ("starts", "met") else pl.Float64 for name in columns}
     return pl.DataFrame({name: [value] for name, value in columns.items()}, schema=types)
+
+
+def gap_counts(
+    gaps: pl.DataFrame, start: str, end: str, bounds_s: Sequence[float] = BOUNDS_S
+) -> pl.DataFrame:
+    """How many starts were met within which time, a span a row, and in the last row those never met.
+
+    Columns: `from` and `to` (the names given), `above_s` and `up_to_s` (seconds; the first span begins and
+    the last ends nowhere, and both are null where no end follows), `starts`, `share` of all starts. The
+    rows add up to all starts.
+
+    >>> gaps = pl.DataFrame({"gap_s": [0.5, 60.0, 61.0, None]})
+    >>> gap_counts(gaps, "a", "b", [60.0]).select("above_s", "up_to_s", "starts").rows()
+    [(None, 60.0, 2), (60.0, None, 1), (None, None, 1)]
+    """
+    met = gaps["gap_s"].drop_nulls().to_numpy()
+    edges = np.asarray(bounds_s, np.float64)
+    within = np.bincount(np.searchsorted(edges, met), minlength=len(edges) + 1)
+    counts = [*within.tolist(), gaps.height - len(met)]
+    return pl.DataFrame(
+        {
+            "from": start,
+            "to": end,
+            "above_s": pl.Series([None, *edges, None], dtype=pl.Float64),
+            "up_to_s": pl.Series([*edges, None, None], dtype=pl.Float64),
+            "starts": pl.Series(counts, dtype=pl.Int64),
+            "share": pl.Series(counts, dtype=pl.Float64) / max(1, gaps.height),
+        }
+    )
 
 
 @numba.njit(nogil=True, cache=True)
