@@ -80,7 +80,7 @@ class Shop:
         ids = ["", "", *items]
         told = {name: {} if title is None else {"title": title} for name, title in items.items()}
         self.catalogue = type("C", (), {"ids": ids, "attributes": told.get, "__len__": lambda _: len(ids)})()
-        self.states = self
+        self.states, self.erased = self, {}
 
     def user_ids(self):
         return self.known.keys()

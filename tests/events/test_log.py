@@ -390,7 +390,7 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
 def test_two_writers_do_not_meet(tmp_path):
     log = EventLog(tmp_path)
     log.append(raw(table(FILE_A)))
-    with log._alone(), pytest.raises(WorkspaceError, match="Another process"):
+    with log.alone(), pytest.raises(WorkspaceError, match="Another process"):
         EventLog(tmp_path).append(raw(table(FILE_B)))
 
 

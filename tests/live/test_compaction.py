@@ -124,8 +124,9 @@ def forget(store, user_id, before_us):
     def work(connection):
         connection.execute(events.delete().where(events.c.user_id == user_id))
         connection.execute(users.insert().values(**gone))
+        store.refusals.put(connection, user_id, before_us, now_us())
 
-    store.write(work, alone=True).result()
+    store.write(work, alone=True, then=lambda _: store.refusals.learn(user_id, before_us)).result()
 
 
 USERS = ["old", *(f"u{k}" for k in range(7)), "nobody"]

@@ -254,6 +254,36 @@ def test_who_was_erased_is_so_in_every_process(open_process, redis_url):
     assert [event[0] for event in other.told("u")[0]] == ["c"]
 
 
+def test_who_left_all_files_leaves_redis_too(open_process, redis_url):
+    """By the second packing after it, when every process has had time to stand on a log without him."""
+    log = [("gone", "a", "view", 1), ("stays", "a", "view", 2)]
+    one = open_process((packed(log), 0))
+    one.keep(row("1", "gone", "b", 7), row("2", "stays", "b", 8))
+    before_us = one.states.erase("gone")
+    gone = {"user_id": "gone", "attributes": {}, "is_deleted": True, "updated_us": 1, "erased_us": before_us}
+    one.store.write(lambda c: c.execute(users.insert().values(**gone))).result()
+    one.keep(row("3", "gone", "c", before_us + 5))
+    server = redis.Redis.from_url(redis_url)
+
+    def named():
+        moments = server.hgetall(f"desirepath:{{{one.store.store_id}}}:erased")
+        return b"gone" in moments
+
+    one.states.stand_on(packed(log), 0)
+    one.states.stand_on(packed(log), 0)
+    assert named()  # his rows are in the log still
+    one.store.write(lambda c: c.execute(users.delete())).result()
+    rid = packed(log[1:])
+    one.states.stand_on(rid, 0)
+    assert named()
+    assert [event[0] for event in one.told("gone")[0]] == ["c"]
+    one.states.stand_on(rid, 0)
+    assert not named()
+    assert [event[0] for event in one.told("gone")[0]] == ["c"]  # who came again is who he is now
+    assert one.states.n_live == 2
+    assert [event[0] for event in one.told("stays")[0]] == ["a", "b"]
+
+
 def test_a_server_that_is_away_or_forgets_is_refused(open_process, redis_url, tmp_path):
     one = open_process()
     server = redis.Redis.from_url(redis_url)

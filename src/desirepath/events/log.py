@@ -5,6 +5,7 @@
       manifest.json            what counts; replaced in one step at the end of an intake
       000001/part-0000.parquet rows of the first intake, by user, then time, then file
       000001/user_id.parquet   ids that this intake brought, in order of first appearance
+      000001-e1/...            what the first erasure left of a file of that intake, in its place
       pending/                 an intake under way, or the rest of one that was cut
 
 It knows canonical raw logs and cleaned rows. Sequences are built from it.
@@ -114,7 +115,7 @@ class EventLog:
         names = tuple(file.name for file in understanding.files)
         fingerprints = tuple(file.fingerprint for file in understanding.files if file.fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with self.alone():
             self.manifest = Manifest.load(self.folder)
             if fingerprints and self.manifest.known(fingerprints) == set(fingerprints):
                 return IngestReport(
@@ -122,7 +123,7 @@ class EventLog:
                 )
             self._check_clock(understanding.time.is_relative or understanding.ordered_by_file)
             shown = Rejects(Path(rejects) if rejects else None)
-            with _disk_errors(self.folder), self._pending() as pending:
+            with disk_errors(self.folder), self._pending() as pending:
                 try:
                     taken = _Taking(self, raw, cleaning or CleaningConfig(), pending, shown)
                     report, manifest = taken.run(names, fingerprints, started, on_progress)
@@ -141,7 +142,12 @@ class EventLog:
             )
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Hold the log alone for writing.
+
+        Raises:
+            WorkspaceError: another process writes to it.
+        """
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,12 +172,12 @@ class EventLog:
         place = self.folder / f"{report.number:06d}"
         shutil.rmtree(place, ignore_errors=True)  # left by an intake that was cut before its last step
         for path in (pending / "log").iterdir():
-            _make_durable(path)
+            make_durable(path)
         (pending / "log").replace(place)
-        _make_durable(place)
-        _make_durable(self.folder)
+        make_durable(place)
+        make_durable(self.folder)
         manifest.save(self.folder)
-        _make_durable(self.folder)
+        make_durable(self.folder)
         self.manifest = manifest
 
     def rows_between(self, users: tuple[int, int], moments: tuple[int, int]) -> Iterator[tuple[Part, Path]]:
@@ -203,7 +209,8 @@ def clean_events(
         return log.scan().collect(), report
 
 
-def _make_durable(path: Path) -> None:
+def make_durable(path: Path) -> None:
+    """See that a file, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -212,7 +219,7 @@ def _make_durable(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """A full disk, told as such, whichever library met it first."""
     try:
         yield
@@ -279,7 +286,7 @@ class _Taking:
         place = _places_after(used[USER], len(known[USER]))
         manifest = Manifest(
             ingests=(*old.ingests, report),
-            parts=(*old.parts, *(_renumbered(part, place) for part in parts)),
+            parts=(*old.parts, *(renumbered(part, place) for part in parts)),
             id_files=(*old.id_files, *(f"{number:06d}/{column}.parquet" for column in LISTS)),
             n_users=old.n_users + fresh[USER],
             n_items=old.n_items + fresh[ITEM],
@@ -341,7 +348,8 @@ def _places_after(used: NDArray[np.bool_], n_known: int) -> NDArray[np.int64]:
     return np.cumsum(stays) - 1
 
 
-def _renumbered(part: Part, place: NDArray[np.int64]) -> Part:
+def renumbered(part: Part, place: NDArray[np.int64]) -> Part:
+    """The part once every user has another place in the log's list."""
     groups = (
         Group(rows=g.rows, first_user=int(place[g.first_user]), last_user=int(place[g.last_user]))
         for g in part.groups

@@ -68,6 +68,8 @@ class Manifest:
     n_users: int = 0
     n_items: int = 0
     n_actions: int = 0
+    erasures: int = 0
+    """How many times rows of users were taken out."""
 
     @property
     def rows(self) -> int:
@@ -139,4 +141,5 @@ def _read(plain: dict[str, Any]) -> Manifest:
         n_users=plain["n_users"],
         n_items=plain["n_items"],
         n_actions=plain["n_actions"],
+        erasures=plain.get("erasures", 0),
     )

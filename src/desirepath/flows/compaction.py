@@ -47,7 +47,9 @@ def compact(folder: Path, keep_days: float = 7.0, database: str = "", progress: 
 
 def _said(done: compaction.Compacted, n_events: int, folder: Path) -> str:
     beside = f"; {done.feedback:,} impressions and ratings and {done.lists:,} lists lie beside it"
+    erased = f" {done.erased_users:,} erased users left all files, and {done.erased_events:,} events the log."
     return (
         f"{done.behaviour:,} events joined the log of {folder}, which now holds {n_events:,}"
         f"{beside if done.feedback or done.lists else ''}. {done.removed:,} old rows left the live store."
+        f"{erased if done.erased_users else ''}"
     )

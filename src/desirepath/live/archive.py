@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+
+from desirepath.schema import TIME, USER
 
 NAME = re.compile(r"(?P<kind>feedback|lists)-(?P<store>[0-9a-f]+)-(?P<first>\d+)-(?P<last>\d+)\.parquet")
 PENDING = ".pending"
@@ -55,6 +58,35 @@ class Archive:
         self._write(rows, part)
         part.replace(path)
         _sync(self.folder)
+
+    def erase(self, before_us: Mapping[str, int]) -> int:
+        """Take out what some users were shown and said before a moment each; how many rows it was.
+
+        Files of all stores are looked at, each is replaced in one step, and an empty one keeps its name: that
+        tells how far it goes.
+
+        Args:
+            before_us: user to moment, microseconds since 1970 UTC.
+        """
+        for path in self.folder.glob("*.part"):
+            path.unlink()  # of a cut
+        before = pl.LazyFrame(
+            {USER: list(before_us), "before": list(before_us.values())},
+            schema={USER: pl.String, "before": pl.Int64},
+        )
+        total = 0
+        for path in sorted(self.folder.glob("*.parquet")):
+            found = pl.scan_parquet(path).join(before, on=USER, how="left", maintain_order="left")
+            goes = (pl.col(TIME).dt.epoch("us") < pl.col("before")).fill_null(False)
+            n = int(found.select(goes.sum()).collect().item())
+            if n:
+                part = path.with_suffix(".parquet.part")
+                self._write(found.filter(~goes).drop("before").collect(), part)
+                part.replace(path)
+                total += n
+        if total:
+            _sync(self.folder)
+        return total
 
     def lists_until(self) -> int:
         """The last served list of the store that is here; 0 where none is."""

@@ -23,6 +23,7 @@ from desirepath.events.manifest import IngestReport, Manifest
 from desirepath.events.raw import FileUnderstanding, RawLog, canonical_log
 from desirepath.live.actions import NOT_BEHAVIOUR
 from desirepath.live.archive import FOLDER, Archive
+from desirepath.live.erasure import begin_erasure, end_erasure
 from desirepath.live.replay import Take, rebase
 from desirepath.live.states import UserStates
 from desirepath.live.store import LiveStore, now_us
@@ -65,9 +66,13 @@ class CompactionConfig:
     """Days for which an Idempotency-Key is remembered, at least 0."""
     rows_at_once: int = 500_000
     """Events of one intake into the log, at least 1; about 1 KiB of memory each."""
+    refuse_days: float = 30.0
+    """Days for which late events of an erased user, of before his erasure, are refused, at least 0. For so
+    long a keyed hash of his id stays."""
 
     def __post_init__(self) -> None:
-        for name, least in (("keep_days", 0), ("keep_requests_days", 0), ("rows_at_once", 1)):
+        for name in ("keep_days", "keep_requests_days", "refuse_days", "rows_at_once"):
+            least = int(name == "rows_at_once")
             if not getattr(self, name) >= least:
                 raise ConfigError(f"{name} must be at least {least}; got {getattr(self, name)}.")
 
@@ -86,10 +91,16 @@ class Compacted:
     """Rows that left the store: packed before, and older than they are kept."""
     until: int = 0
     """The last event that is packed."""
+    erased_users: int = 0
+    """Users who left all files, having been erased since the last time."""
+    erased_events: int = 0
+    """Events of theirs that left the log."""
+    is_settled: bool = True
+    """Whether what was deleted is in no file of the store any more; see `LiveStore.settle`."""
 
 
 def compact(workspace: Workspace, store: LiveStore, config: CompactionConfig | None = None) -> Compacted:
-    """Pack everything that the store has now, and remove what is packed and old.
+    """Pack everything that the store has now, rid all files of who was erased, and remove what is old.
 
     Raises:
         WorkspaceError: another process writes to the workspace, or the disk is full; nothing is lost then,
@@ -110,12 +121,21 @@ def compact(workspace: Workspace, store: LiveStore, config: CompactionConfig | N
         while n := _pack_lists(archive, store, config.rows_at_once):
             done = replace(done, lists=done.lists + n)
         until, lists_until = packed_until(log.manifest, store.store_id), archive.lists_until()
+        erasure = begin_erasure(workspace, store, log, archive)
+    end_erasure(workspace, store, erasure, config.refuse_days)
     store.write(lambda connection: _move_marks(connection, until, lists_until)).result()
     removed = _remove(store, events, events.c.received_us, until, config.keep_days)
     removed += _remove(store, impressions, impressions.c.time_us, lists_until, config.keep_days)
     cutoff = now_us() - round(config.keep_requests_days * DAY_US)
     store.write(lambda c: c.execute(requests.delete().where(requests.c.time_us < cutoff))).result()
-    return replace(done, removed=removed, until=until)
+    return replace(
+        done,
+        removed=removed,
+        until=until,
+        erased_users=len(erasure.before_us),
+        erased_events=erasure.rows,
+        is_settled=store.settle() if erasure.before_us else True,
+    )
 
 
 def packed_until(manifest: Manifest, store_id: str, n_events: int | None = None) -> int:
@@ -207,7 +227,7 @@ def _read(
     schema = {name: numbers.get(name, pl.String()) for name in chosen.selected_columns.keys()}  # noqa: SIM118
 
     def work(connection: Connection) -> pl.DataFrame:
-        found = connection.execution_options(yield_per=READ_AT_ONCE).execute(chosen)
+        found = connection.execute(chosen.execution_options(yield_per=READ_AT_ONCE))
         parts = [
             pl.DataFrame([tuple(row) for row in part], schema=schema, orient="row")
             for part in found.partitions()

@@ -116,6 +116,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     # Every commit is on disk before it is acknowledged, whatever happens to the machine.
     cursor.execute("PRAGMA synchronous=FULL")
+    # What is deleted is overwritten: who was erased must not be found between the rows.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 

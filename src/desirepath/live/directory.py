@@ -46,6 +46,9 @@ class Directory:
     def find_users(self, text: str, k: int = MOST_FOUND) -> list[str]:
         """Users whose id holds `text`: that very id first, then those that begin with it."""
         users = self.users()
+        gone = [user_id for user_id in list(self._project.erased) if not self._project.knows(user_id)]
+        if gone:
+            users = users.filter(~users.is_in(gone))
         if not text:
             return users.head(k).to_list()
         lower = text.lower()

@@ -6,6 +6,7 @@ What all users did is compared as of the packed log; the one who is asked for, a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -29,9 +30,9 @@ NEAREST = 200
 class Neighbours:
     """Likenesses under one model version."""
 
-    def __init__(self, ranker: Ranker, base: Sequences, memory: Memory) -> None:
-        """Compare under the version of `ranker`; nothing is computed yet."""
-        self._ranker, self._base = ranker, base
+    def __init__(self, ranker: Ranker, base: Sequences, memory: Memory, erased: Collection[str] = ()) -> None:
+        """Compare under the version of `ranker`, without who is `erased`; nothing is computed yet."""
+        self._ranker, self._base, self._erased = ranker, base, erased
         self._catalogue, self._states = memory.catalogue, memory.states
 
     @property
@@ -76,21 +77,29 @@ class Neighbours:
         ]
 
     def _alike(self, user_id: str, k: int, actions: Vocabulary) -> tuple[list[str], list[float]]:
-        if user_id not in self._states:
+        if user_id not in self._states or self._is_gone(user_id):
             ids = self._base.users.ids
             raise DataError(f"User '{user_id[:80]}' is not known. {nearest_id(user_id[:80], ids)}")
         queries: Queries = self._ranker.queries(self._states.histories([user_id]), actions, 0.0)
-        found, cosine = self._similar.users_like(queries, k + 1)
+        found, cosine = self._similar.users_like(queries, k + 1 + len(self._erased))
         names = self._base.users.decode(found).to_list()
-        pairs = [pair for pair in zip(names, cosine.tolist(), strict=True) if pair[0] != user_id][:k]
+        pairs = [
+            pair
+            for pair in zip(names, cosine.tolist(), strict=True)
+            if pair[0] != user_id and pair[0] not in self._erased
+        ][:k]
         return [name for name, _ in pairs], [value for _, value in pairs]
+
+    def _is_gone(self, user_id: str) -> bool:
+        """Whether a user was erased and did nothing since."""
+        return user_id in self._erased and not self._states.histories([user_id]).offsets[-1]
 
     def to_follow(self, user_id: str, k: int, records: Records, actions: Vocabulary) -> list[dict[str, Any]]:
         """People to follow: user_id, score, how many of those one follows follow them, and likeness."""
         circle, people = self._circle(records)
         place = {name: ix for ix, name in enumerate(people)}
         alike: tuple[list[str], list[float]] = ([], [])
-        if user_id in self._states:
+        if user_id in self._states and not self._is_gone(user_id):
             alike = self._alike(user_id, NEAREST, actions)
         elif user_id not in place:
             raise DataError(

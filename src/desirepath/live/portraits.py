@@ -22,9 +22,12 @@ class Portraits:
     """Portraits of one project's users."""
 
     def __init__(
-        self, memory: Memory, segments: Callable[[], Segments | None], user_table: pl.DataFrame | None = None
+        self,
+        memory: Memory,
+        segments: Callable[[], Segments | None],
+        user_table: Callable[[], pl.DataFrame | None] = lambda: None,
     ) -> None:
-        """Paint from memory; segments are fetched when they are first needed."""
+        """Paint from memory; segments and the table of users are fetched when they are needed."""
         self._memory, self._segments, self._users = memory, segments, user_table
 
     def of(self, user_id: str, config: PortraitConfig | None = None) -> UserPortrait:
@@ -47,7 +50,7 @@ class Portraits:
         met = catalogue.frame().slice(FIRST).filter(pl.col(ITEM).is_in(events[ITEM].unique().implode()))
         sources = Sources(
             items=met,
-            users=self._users,
+            users=self._users(),
             segments=segments if segments is not None and segments.as_of <= as_of else None,
             classes=user_classes(events, as_of, config.classes).collect(),
         )

@@ -8,7 +8,7 @@ the packed log and what the store has since. It knows no HTTP.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -34,7 +34,7 @@ from desirepath.live.rollout import Rollout
 from desirepath.live.scenarios import Scenarios
 from desirepath.live.served import ServedLists
 from desirepath.live.shared import SharedStates
-from desirepath.live.states import UserStates
+from desirepath.live.states import UserStates, micros
 from desirepath.live.store import Kept, LiveStore, Row, now_us
 from desirepath.live.tables import events, impressions, items, requests
 from desirepath.live.trials import MODEL, TEAM, answered, trial_of
@@ -43,7 +43,7 @@ from desirepath.profiles import Segments
 from desirepath.recommend.registry import Registry
 from desirepath.recommend.versions import Version
 from desirepath.sequences import Sequences
-from desirepath.sequences.current import open_sequences
+from desirepath.sequences.current import content_of, open_sequences
 from desirepath.workspace import Workspace, stamp
 
 CLOCKS_APART_US = 10_000_000
@@ -93,27 +93,38 @@ class Project:
         self.upkeep: Upkeep | None = None
         self._base, self._followed_us = sequences, 0
         self._log_stamp: tuple[int, int] | None = None
+        log = EventLog(workspace.events)
+        self._content = content_of(log) if len(log) == sequences.n_events else ""
+        self._is_settled = True
         self._packing, self.compaction = threading.Lock(), CompactionConfig()
+        self.erased: dict[str, int] = {}
+        """Users who were erased and still stand in files, with the moments before which nothing counts."""
         self._replay(redis)
         self.records = Records(self.store, self.catalogue, user_table)
+        self.records.forgot(self.erased)
         self.scenarios = Scenarios(
             workspace.settings_path,
             lambda: self.catalogue.policy_view().table.schema,
             exclude_seen=version.exclude_seen,
         )
         self.engine = Engine(version, memory, self.scenarios)
-        self.neighbours = Neighbours(self.engine.ranker, sequences, memory)
+        self.neighbours = Neighbours(self.engine.ranker, sequences, memory, self.erased)
         self.insight = Insight(self.engine, memory, sequences, workspace)
         self._segments: tuple[int, Segments] | None = None
         self.directory = Directory(self)
         self.served = ServedLists(self.store)
         self.results = Results(self.store, self.served.flush)
-        self.portraits = Portraits(memory, self._segments_found, user_table)
+        self.portraits = Portraits(memory, self._segments_found, lambda: self.records.user_table)
 
     @property
     def states(self) -> UserStates | SharedStates:
         """What every user did until now."""
         return self.memory.states
+
+    @property
+    def base(self) -> Sequences:
+        """The packed log that answers stand on."""
+        return self._base
 
     def _segments_found(self) -> Segments | None:
         """The segments that lie in the workspace, opened once and again when they were found anew."""
@@ -175,25 +186,49 @@ class Project:
     def swap(self, version: Version) -> None:
         """Answer with another version from the next request on; those under way end with the old one."""
         self.engine.swap(version)
-        self.neighbours = Neighbours(self.engine.ranker, self._base, self.memory)
+        self.neighbours = Neighbours(self.engine.ranker, self._base, self.memory, self.erased)
 
     def forget(self, user_id: str) -> Future[dict[str, int]]:
         """Erase a user from the live side: events, attributes, ties, served lists; how many rows of each.
 
-        Answers know nothing of him from then on. The packed log keeps his earlier events until it is
-        rewritten; no answer reads them.
+        Answers know nothing of him from then on. The files of the workspace are rid of him by the next
+        packing, which `Upkeep` sees to.
         """
+        moment = 0
 
         def work(connection: Connection) -> dict[str, int]:
+            nonlocal moment
+            known = self.states.histories([user_id])
+            # After his last event, if a clock went ahead.
+            moment = 1 + max(now_us(), int(micros(known.time_s).max(initial=0)))
             gone = {
                 name: connection.execute(table.delete().where(table.c.user_id == user_id)).rowcount
                 for name, table in (("events", events), ("lists", impressions))
             }
             erase_user(connection, user_id)
-            self.records.forget_user(connection, user_id, self.states.erase(user_id))
+            self.records.forget_user(connection, user_id, moment)
+            self.store.refusals.put(connection, user_id, moment, now_us())
             return gone
 
-        return self.store.write(work, alone=True)
+        def forget(_: dict[str, int]) -> None:
+            self.store.refusals.learn(user_id, moment)
+            self._forgot({user_id: moment})
+
+        self.served.send()  # lists that he was just shown are among those that go
+        return self.store.write(work, alone=True, then=forget)
+
+    def _forgot(self, before_us: Mapping[str, int]) -> None:
+        """Let memory know nothing of users before a moment each."""
+        for user_id, moment in before_us.items():
+            self.states.erase(user_id, moment)
+        self.records.forgot(before_us)
+        self.erased.update(before_us)
+
+    def knows(self, user_id: str) -> bool:
+        """Whether anything that a user did is known, or was; not what he did before he was erased."""
+        if user_id in self.erased:
+            return bool(self.states.histories([user_id]).offsets[-1])
+        return user_id in self.states
 
     def remember(self, reply: Reply, ask: Ask) -> None:
         """Keep what was served within a tenth of a second, so that outcomes can be told apart by it later."""
@@ -240,12 +275,12 @@ class Project:
             )
 
         def work(connection: Connection) -> None:
-            for user_id, before_us in erasures(connection):
+            self.erased.update(erasures(connection))
+            for user_id, before_us in self.erased.items():
                 self.states.erase(user_id, before_us)
             columns = [events.c[name] for name in LEARNED]
-            found = connection.execution_options(yield_per=REPLAYED_AT_ONCE).execute(
-                select(*columns).where(events.c.seq > until).order_by(events.c.seq)
-            )
+            chosen = select(*columns).where(events.c.seq > until).order_by(events.c.seq)
+            found = connection.execute(chosen.execution_options(yield_per=REPLAYED_AT_ONCE))
             for part in found.mappings().partitions():
                 self.memory.learn([dict(row) for row in part])
 
@@ -257,16 +292,29 @@ class Project:
         return resume(self.workspace, self.store, base) if self.workspace.events.exists() else 0
 
     def follow(self) -> None:
-        """Take in what other processes changed: items, and a log that was packed further.
+        """Take in what other processes changed: items, who was erased, and a log that was packed further.
 
         Cost: a look at an index, and at a file's date, where nothing changed.
         """
         self._follow_items()
+        self._follow_erasures()
         now = stamp(self.workspace.events / NAME)
         if now != self._log_stamp:
-            if now is not None and len(EventLog(self.workspace.events)) != self._base.n_events:
-                self._stand_on_log()
+            if now is not None:
+                log = EventLog(self.workspace.events)
+                if len(log) and content_of(log) != self._content:
+                    self._stand_on_log()
             self._log_stamp = now
+
+    def _follow_erasures(self) -> None:
+        """Know who was erased through other processes, and nobody of whom all files are rid."""
+        self.store.read(self.store.refusals.follow)
+        now = dict(self.store.read(erasures))
+        fresh = {user_id: before for user_id, before in now.items() if self.erased.get(user_id) != before}
+        if fresh:
+            self._forgot(fresh)
+        for user_id in self.erased.keys() - now.keys():
+            del self.erased[user_id]
 
     def _follow_items(self) -> None:
         # Clocks of machines differ a little: what is new is looked at again for a while, not for ever.
@@ -289,17 +337,27 @@ class Project:
         """Make live events part of the packed log, and stand on it; answers go on meanwhile."""
         with self._packing:
             done = compact(self.workspace, self.store, self.compaction)
-        self._stand_on_log()
+            self._is_settled = done.is_settled
+        if len(EventLog(self.workspace.events)):
+            self._stand_on_log()
+        self._follow_erasures()
         return done
+
+    def settle(self) -> None:
+        """Cut the store's log of changes, where that was not possible right after an erasure."""
+        if not self._is_settled:
+            self._is_settled = self.store.settle()
 
     def _stand_on_log(self) -> None:
         with self._packing:
+            content = content_of(EventLog(self.workspace.events))
             sequences = open_sequences(self.workspace)
-            if sequences.n_events != self._base.n_events:
+            if content != self._content:
                 take = (self.catalogue.take, self.actions.take)
                 stand_on(self.workspace, self.store, self.states, sequences, *take)
-                self._base = sequences
-                self.neighbours = Neighbours(self.engine.ranker, sequences, self.memory)
+                self._base, self._content = sequences, content
+                self.neighbours = Neighbours(self.engine.ranker, sequences, self.memory, self.erased)
+                self.directory = Directory(self)  # users have other places now
 
     def events_since_training(self) -> int:
         """Events that the answering model did not learn from: packed after its training, or live."""

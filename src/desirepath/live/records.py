@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was said of items and users, and who follows whom: tables that are changed, not appended to.
 
-Every change is on disk before it is acknowledged, and in memory in the same moment. It knows no events.
+Every change is on disk first, then in memory, then acknowledged; one that fails leaves both as they were. It
+knows no events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,7 +42,8 @@ class Records:
     ) -> None:
         """Speak for `store`; `user_table` is what was known of users before, by user_id."""
         self._store, self._catalogue = store, catalogue
-        self._user_table = user_table
+        self.user_table = user_table
+        """What was known of users before the store, without who was erased since."""
         self.n_changes_of_ties = 0
         """Grows with every change of ties, for what is computed from all of them."""
 
@@ -55,13 +57,16 @@ class Records:
         def work(connection: Connection) -> list[Change]:
             changes: list[Change] = []
             for item_id, attributes, is_hidden in rows:
-                changes.append("replaced" if self._catalogue.index(item_id) is not None else "created")
+                changes.append("created" if self._item(connection, item_id) is None else "replaced")
                 values = {"attributes": dict(attributes), "is_hidden": is_hidden, "is_deleted": False}
                 _put(connection, items, {"item_id": item_id}, values)
-                self._catalogue.put(item_id, attributes, is_hidden=is_hidden)
             return changes
 
-        return self._store.write(work)
+        def learn(_: list[Change]) -> None:
+            for item_id, attributes, is_hidden in rows:
+                self._catalogue.put(item_id, attributes, is_hidden=is_hidden)
+
+        return self._store.write(work, then=learn)
 
     def patch_item(
         self, item_id: str, changes: Mapping[str, Any], *, is_hidden: bool | None = None
@@ -73,16 +78,17 @@ class Records:
         """
 
         def work(connection: Connection) -> dict[str, Any]:
-            ix = self._known_item(item_id)
-            hidden = bool(self._catalogue.hidden[ix]) if is_hidden is None else is_hidden
-            merged = {**self._catalogue.attributes(item_id), **changes}
-            now = {name: value for name, value in merged.items() if value is not None}
+            old, was_hidden = self._known_item(connection, item_id)
+            hidden = was_hidden if is_hidden is None else is_hidden
+            now = {name: value for name, value in {**old, **changes}.items() if value is not None}
             values = {"attributes": now, "is_hidden": hidden, "is_deleted": False}
             _put(connection, items, {"item_id": item_id}, values)
-            self._catalogue.put(item_id, now, is_hidden=hidden)
             return {"item_id": item_id, "attributes": now, "is_hidden": hidden}
 
-        return self._store.write(work)
+        def learn(now: dict[str, Any]) -> None:
+            self._catalogue.put(item_id, now["attributes"], is_hidden=now["is_hidden"])
+
+        return self._store.write(work, then=learn)
 
     def delete_item(self, item_id: str) -> Future[None]:
         """Never show an item again, and forget what it is; what people did to it stays in the log.
@@ -92,12 +98,14 @@ class Records:
         """
 
         def work(connection: Connection) -> None:
-            self._known_item(item_id)
+            self._known_item(connection, item_id)
             values = {"attributes": {}, "is_hidden": True, "is_deleted": True}
             _put(connection, items, {"item_id": item_id}, values)
+
+        def learn(_: None) -> None:
             self._catalogue.put(item_id, {}, is_hidden=True)
 
-        return self._store.write(work)
+        return self._store.write(work, then=learn)
 
     def item(self, item_id: str) -> dict[str, Any]:
         """What is known of an item.
@@ -105,7 +113,9 @@ class Records:
         Raises:
             DataError: nothing is; the message names the nearest id.
         """
-        ix = self._known_item(item_id)
+        ix = self._catalogue.index(item_id)
+        if ix is None:
+            raise self._unknown(item_id)
         return {
             "item_id": item_id,
             "attributes": self._catalogue.attributes(item_id),
@@ -167,19 +177,17 @@ class Records:
             for tie in rows:
                 key = {"source": tie.source, "target": tie.target}
                 _put(connection, ties, key, {"weight": tie.weight})
-            self.n_changes_of_ties += 1
 
-        return self._store.write(work)
+        return self._store.write(work, then=self._count_ties)
 
     def cut_tie(self, source: str, target: str) -> Future[bool]:
         """Forget that `source` follows `target`; whether he did."""
 
         def work(connection: Connection) -> bool:
             gone = connection.execute(ties.delete().where(ties.c.source == source, ties.c.target == target))
-            self.n_changes_of_ties += 1
             return bool(gone.rowcount)
 
-        return self._store.write(work)
+        return self._store.write(work, then=self._count_ties)
 
     def ties(self) -> pl.DataFrame:
         """All ties: source, target, weight."""
@@ -190,21 +198,51 @@ class Records:
         return pl.DataFrame([tuple(row) for row in found], schema=schema, orient="row")
 
     def forget_user(self, connection: Connection, user_id: str, before_us: int) -> None:
-        """Erase what was said of a user and his ties, within the caller's transaction.
+        """Erase what was said of a user and his ties, within the caller's transaction; then call `forgot`.
 
         Nothing that he did before `before_us` counts any more, wherever it comes from.
         """
         values = {"attributes": {}, "is_deleted": True, "erased_us": before_us}
         _put(connection, users, {"user_id": user_id}, values)
         connection.execute(ties.delete().where(or_(ties.c.source == user_id, ties.c.target == user_id)))
+
+    def forgot(self, user_ids: Collection[str]) -> None:
+        """Let go of what memory holds of users who were erased."""
+        self.n_changes_of_ties += 1
+        if self.user_table is not None:
+            goes = pl.col(USER).cast(pl.String).is_in(list(user_ids)).fill_null(False)
+            self.user_table = self.user_table.filter(~goes)
+
+    def _count_ties(self, _: Any) -> None:
         self.n_changes_of_ties += 1
 
-    def _known_item(self, item_id: str) -> int:
+    def _known_item(self, connection: Connection, item_id: str) -> tuple[dict[str, Any], bool]:
+        """Attributes of an item and whether it is hidden, with what this transaction changed.
+
+        Raises:
+            DataError: nothing is known of it.
+        """
+        known = self._item(connection, item_id)
+        if known is None:
+            raise self._unknown(item_id)
+        return known
+
+    def _item(self, connection: Connection, item_id: str) -> tuple[dict[str, Any], bool] | None:
+        row = connection.execute(
+            select(items.c.attributes, items.c.is_hidden, items.c.is_deleted).where(
+                items.c.item_id == item_id
+            )
+        ).one_or_none()
+        if row is not None:
+            return dict(row.attributes), bool(row.is_hidden or row.is_deleted)
         ix = self._catalogue.index(item_id)
         if ix is None:
-            known = pl.Series(self._catalogue.ids[2:], dtype=pl.String)
-            raise DataError(f"Item '{item_id[:80]}' is not known. {nearest_id(item_id[:80], known)}")
-        return ix
+            return None
+        return self._catalogue.attributes(item_id), bool(self._catalogue.hidden[ix])
+
+    def _unknown(self, item_id: str) -> DataError:
+        known = pl.Series(self._catalogue.ids[2:], dtype=pl.String)
+        return DataError(f"Item '{item_id[:80]}' is not known. {nearest_id(item_id[:80], known)}")
 
     def _user(self, connection: Connection, user_id: str) -> dict[str, Any] | None:
         row = connection.execute(
@@ -212,9 +250,9 @@ class Records:
         ).one_or_none()
         if row is not None:
             return None if row.is_deleted else dict(row.attributes)
-        if self._user_table is None:
+        if self.user_table is None:
             return None
-        found = self._user_table.filter(pl.col(USER) == user_id)
+        found = self.user_table.filter(pl.col(USER) == user_id)
         if not len(found):
             return None
         return {name: value for name, value in found.row(0, named=True).items() if name not in (USER, ITEM)}

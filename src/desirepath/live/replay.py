@@ -34,7 +34,9 @@ def tail(connection: Connection, after: int) -> Iterator[list[tuple[str, str, st
     """
     columns = [events.c.user_id, events.c.item_id, events.c.action, events.c.time_us]
     chosen = select(*columns).where(events.c.seq > after, events.c.action.not_in(NOT_BEHAVIOUR))
-    found = connection.execution_options(yield_per=READ_AT_ONCE).execute(chosen.order_by(events.c.seq))
+    # An option of the statement: with one of the connection, PostgreSQL is asked for a cursor of a savepoint.
+    chosen = chosen.order_by(events.c.seq).execution_options(yield_per=READ_AT_ONCE)
+    found = connection.execute(chosen)
     for part in found.partitions():
         yield [(row[0], row[1], row[2], row[3]) for row in part]
 

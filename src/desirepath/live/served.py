@@ -43,7 +43,7 @@ class ServedLists:
 
     def flush(self) -> None:
         """Write what waits now, and wait until it is on disk."""
-        written = self._write()
+        written = self.send()
         if written is not None:
             written.result()
 
@@ -59,9 +59,10 @@ class ServedLists:
             self._some.wait()
             self._ends.wait(FLUSH_EVERY_S)
             self._some.clear()
-            self._write()
+            self.send()
 
-    def _write(self) -> Future[None] | None:
+    def send(self) -> Future[None] | None:
+        """Hand what waits to the store now, before whatever is handed to it later; None if nothing waits."""
         with self._lock:
             rows, self._rows = self._rows, []
         if not rows:

@@ -79,6 +79,24 @@ end
 if gone > 0 then redis.call('HINCRBY', p .. 'meta', 'n', -gone) end
 return gone
 """
+# Takes what some users did before a moment each, and the moments too: nobody needs them any more.
+_LET_GO = """
+local p, size, gone = ARGV[1], struct.size('<i8i8i4i2'), 0
+for i = 2, #ARGV, 2 do
+  local key, kept = p .. 'of:' .. ARGV[i], {}
+  local all = redis.call('GET', key) or ''
+  for first = 1, #all, size do
+    local _, moment = struct.unpack('<i8i8', all, first)
+    if moment >= tonumber(ARGV[i + 1]) then kept[#kept + 1] = string.sub(all, first, first + size - 1)
+    else gone = gone + 1 end
+  end
+  if #kept > 0 then redis.call('SET', key, table.concat(kept))
+  else redis.call('DEL', key) redis.call('SREM', p .. 'new', ARGV[i]) end
+  redis.call('HDEL', p .. 'erased', ARGV[i])
+end
+if gone > 0 then redis.call('HINCRBY', p .. 'meta', 'n', -gone) end
+return gone
+"""
 
 
 class _Names:
@@ -131,6 +149,8 @@ class SharedStates:
             raise ConfigError("Redis must have a URL such as redis://127.0.0.1:6379/0.") from None
         self._push = self._redis.register_script(_PUSH)
         self._trim = self._redis.register_script(_TRIM)
+        self._let_go = self._redis.register_script(_LET_GO)
+        self._leaving: set[bytes] = set()
         self._names: tuple[bytes, _Names, _Names] = (b"", _Names(item), _Names(action))
         self._lock = threading.Lock()
         self._ground = (Base(None, None, None), 0)
@@ -157,6 +177,21 @@ class SharedStates:
         self._ground = (Base(base, item_ix, action_ix), until)
         if 0 < before < until:
             self.trim(before)
+        self._let_go_of_erased()
+
+    def _let_go_of_erased(self) -> None:
+        """Take from Redis who left all files by the packing before this one; see `stand_on`."""
+        waiting = {user_id.encode() for user_id in dict(self._store.read(erasures))}
+        with self._reached():
+            gone = {
+                name: int(before)
+                for name, before in self._redis.hscan_iter(self._prefix + "erased", count=1000)
+                if name not in waiting
+            }
+            leaves = [part for name in gone.keys() & self._leaving for part in (name, gone[name])]
+            if leaves:
+                self._let_go(args=[self._prefix, *leaves])
+        self._leaving = gone.keys() - self._leaving
 
     def __len__(self) -> int:
         """Users that are known."""

@@ -20,7 +20,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from desirepath.errors import DesirepathError, WorkspaceError
-from desirepath.live.database import open_database, told, writing
+from desirepath.live.database import WAIT_S, open_database, told, writing
+from desirepath.live.refusals import Refusals
 from desirepath.live.tables import STORE_ID, events, marks
 
 Row = dict[str, Any]
@@ -28,6 +29,8 @@ MOST_WAITING = 50_000
 """Rows that may wait to be written; more are refused, so that nothing waits without end."""
 MOST_AT_ONCE = 20_000
 """Rows in one commit."""
+SETTLE_MS = 250
+"""How long writers may be held up to cut the log of changes."""
 
 
 class Busy(DesirepathError):
@@ -41,7 +44,7 @@ class Kept:
     fresh: list[Row]
     """Kept now, in the order in which they came, each with its `seq`."""
     known: list[str]
-    """Ids of events that were kept before, or came twice in one batch."""
+    """Ids of events that were kept before, or came twice in one batch, or are of before an erasure."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class _Write:
     done: Future[Any]
     table: Table | None = None
     """Where `rows` belong; None for the table of events."""
+    then: Callable[[Any], None] | None = None
+    """What is done with the result of `work` once it is on disk."""
 
     @property
     def weight(self) -> int:
@@ -95,6 +100,8 @@ class LiveStore:
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closed = False
         self.store_id: str = self.mark(STORE_ID)
+        self.refusals = Refusals()
+        self.read(self.refusals.follow)
         self._thread = threading.Thread(target=self._run, name="live-store", daemon=True)
         self._thread.start()
 
@@ -119,18 +126,27 @@ class LiveStore:
         """
         return self._put(_Write(rows, None, False, Future()))
 
-    def write(self, work: Callable[[Connection], Any], *, alone: bool = False) -> Future[Any]:
+    def write(
+        self,
+        work: Callable[[Connection], Any],
+        *,
+        alone: bool = False,
+        then: Callable[[Any], None] | None = None,
+    ) -> Future[Any]:
         """Do something else in the writing thread, in a savepoint of its own; the future has its result.
 
         Args:
-            work: called once, or again where a commit failed as a whole and is tried piece by piece.
+            work: called once, or again where a commit failed as a whole and is tried piece by piece; it
+                changes the database and nothing else.
+            then: is given the result once it is on disk, before anybody else knows and before what was
+                handed in later: the place to change memory. Of a commit that failed it hears nothing.
             alone: in a commit of its own, after everything before it and before everything after it; without
                 it, events that wait at the same moment may be kept before, whichever came first.
 
         Raises:
             Busy: too much waits already.
         """
-        return self._put(_Write((), work, alone, Future()))
+        return self._put(_Write((), work, alone, Future(), then=then))
 
     def add(self, table: Table, rows: Sequence[Row]) -> Future[None]:
         """Insert rows of another table, in one statement with those that others add at the time.
@@ -163,6 +179,26 @@ class LiveStore:
 
         rows: list[Row] = self.read(work)
         return rows
+
+    def settle(self) -> bool:
+        """See that what was deleted is in no file of an SQLite store any more; whether it is so.
+
+        Rows are overwritten as they are deleted; the log of changes (WAL) that still holds them is put into
+        the file and cut. While somebody reads what was there before, it is not done; ask again later.
+        PostgreSQL removes them by its own vacuum.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            try:
+                # New writers wait while it waits for readers: not for long.
+                raw.execute(f"PRAGMA busy_timeout={SETTLE_MS}")
+                busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={round(1000 * WAIT_S)}")
+        return not busy
 
     def close(self) -> None:
         """Write what waits, and end."""
@@ -235,6 +271,11 @@ class LiveStore:
                 # On disk, but not in memory: those who wait must not take it for known.
                 results = [_Failed(error) if isinstance(r, Kept) and r.fresh else r for r in results]
         for write, result in zip(group, results, strict=True):
+            if write.then is not None and not isinstance(result, _Failed):
+                try:
+                    write.then(result)
+                except Exception as error:
+                    result = _Failed(error)
             if isinstance(result, _Failed):
                 write.done.set_exception(result.error)
             else:
@@ -278,9 +319,11 @@ class LiveStore:
             return {}
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
         unique: dict[str, Row] = {}
-        for row in rows:
+        for row in self.refusals.kept(rows):
             unique.setdefault(row["event_id"], row)
         statement = dialect.insert(events).on_conflict_do_nothing(index_elements=["event_id"])
+        if not unique:
+            return {}
         statement = statement.returning(events.c.event_id, events.c.seq)
         return {event_id: seq for event_id, seq in connection.execute(statement, list(unique.values()))}
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 ID_LENGTH = 512
@@ -63,8 +64,22 @@ users = Table(
     Column("user_id", String(ID_LENGTH), primary_key=True),
     Column("attributes", JSON, nullable=False),
     Column("is_deleted", Boolean, nullable=False, default=False),
-    Column("erased_us", BigInteger),  # events with an earlier time count no more
+    Column("erased_us", BigInteger),  # until the files are rid of him: earlier events count no more
     Column("updated_us", BigInteger, nullable=False),
+    Index(
+        "users_to_erase",
+        "erased_us",
+        sqlite_where=text("erased_us IS NOT NULL"),
+        postgresql_where=text("erased_us IS NOT NULL"),
+    ),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("who", String(64), primary_key=True),  # a keyed hash of the id
+    Column("before_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False, index=True),  # other processes follow it
 )
 
 ties = Table(
@@ -116,3 +131,7 @@ PACKED = "packed_seq"
 """Mark of the last event that is part of the packed log."""
 PACKED_LISTS = "packed_lists_seq"
 """Mark of the last served list that was written to the workspace."""
+ERASURE_KEY = "erasure_key"
+"""Mark with the secret under which ids of erased users are hashed."""
+ERASURES_LOOKED = "erasures_looked_at"
+"""Mark of the last intake of the log whose users were looked at for erased ones who came back by a file."""

@@ -32,9 +32,12 @@ class UpkeepConfig:
     """Live events from which they are packed, >= 0; 0 for never by their number."""
     pack_hours: float = 24.0
     """Hours after which they are packed, if there are any, >= 0; 0 for never by the clock."""
+    erase_hours: float = 1.0
+    """Hours after which an erased user has left all files at the latest, >= 0; those of one stretch leave
+    together, in one writing of the files that hold them. What a stopped server owes is done at its start."""
 
     def __post_init__(self) -> None:
-        for name in ("pack_events", "pack_hours"):
+        for name in ("pack_events", "pack_hours", "erase_hours"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"[upkeep] {name} must be at least 0; got {getattr(self, name)}.")
 
@@ -48,6 +51,8 @@ class Upkeep:
         self.error: str | None = None
         """What went wrong at the last look; None if nothing did."""
         self._packed_s = time.monotonic()
+        self._erase_s: float | None = self._packed_s if project.erased else None
+        """When who was erased must leave the files; None while nobody was."""
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
@@ -55,15 +60,22 @@ class Upkeep:
     def look(self) -> None:
         """Take in what other processes changed, and pack if it is due."""
         self.project.follow()
+        self.project.settle()
+        if not self.project.erased:
+            self._erase_s = None
+        elif self._erase_s is None:
+            self._erase_s = time.monotonic() + HOUR_S * self.config.erase_hours
+        owes = self._erase_s is not None and time.monotonic() >= self._erase_s
         waits = self.project.states.n_live
         late = self.config.pack_hours and time.monotonic() - self._packed_s >= HOUR_S * self.config.pack_hours
         many = self.config.pack_events and waits >= self.config.pack_events
-        if waits and (late or many):
+        if owes or (waits and (late or many)):
             self._packed_s = time.monotonic()
             began = time.perf_counter()
             done = self.project.repack()
             seconds = round(time.perf_counter() - began, 2)
-            log.info("packed", project=self.project.name, events=done.behaviour, seconds=seconds)
+            said = {"events": done.behaviour, "erased_users": done.erased_users, "seconds": seconds}
+            log.info("packed", project=self.project.name, **said)
 
     def close(self) -> None:
         """Stop looking."""

@@ -12,10 +12,17 @@ from desirepath.workspace import Workspace, fingerprint
 STEP = "sequences"
 
 
+def content_of(log: EventLog) -> str:
+    """A short name of what a log holds: another one after every intake, and after every erasure."""
+    ingests = [ingest.fingerprints for ingest in log.manifest.ingests]
+    erasures = [log.manifest.erasures] if log.manifest.erasures else []
+    return fingerprint(ingests, len(log), *erasures)
+
+
 def open_sequences(workspace: Workspace, progress: Progress = silent) -> Sequences:
     """The packed sequences of the workspace, built anew where the log has grown since."""
     log = EventLog(workspace.events)
-    made_from = fingerprint([ingest.fingerprints for ingest in log.manifest.ingests], len(log))
+    made_from = content_of(log)
     if not (workspace.is_done(STEP, made_from) and workspace.sequences.exists()):
         with workspace.lock():
             build_sequences(log, workspace.sequences, on_progress=progress)

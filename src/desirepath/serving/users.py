@@ -72,7 +72,7 @@ async def _found(project: Project, user_id: str) -> dict[str, Any]:
 async def get_user(user_id: UserId, project: Reader) -> dict[str, Any]:
     """What is known of a user."""
     attributes = await asyncio.to_thread(project.records.user, user_id)
-    if attributes is None and user_id not in project.states:
+    if attributes is None and not project.knows(user_id):
         raise missing("This user is not known: nothing was said of him, and no event names him.")
     return _shown(project, user_id, attributes or {})
 

@@ -15,7 +15,7 @@ from sqlalchemy import column as named
 from desirepath.errors import WorkspaceError
 
 VERSIONS = Path(__file__).parent / "versions"
-FIRST, HEAD = "first", "followed_items"
+FIRST, HEAD = "first", "erased_users"
 _version = table("alembic_version", named("version_num"))
 
 

@@ -31,14 +31,24 @@ class Directory:
     def __init__(self, project: Project, base: pl.Series) -> None:
         """Begin with the ids of the log; those of the table of users are added."""
         self._project, self._store = project, project.store
-        place = project.workspace.table("users")
+        self._met: set[str] = set()
+        self._met_until_s = 0.0
+        self._begin(base)
+
+    def _begin(self, base: pl.Series) -> None:
+        self._ground, place = self._project.base, self._project.workspace.table("users")
         self._table = pl.scan_parquet(place) if place.exists() else None
         if self._table is not None:
             ids = self._table.select(pl.col(USER).cast(pl.String)).collect()[USER]
             base = pl.concat([base.alias(USER), ids])
-        self._base = base.drop_nulls().unique().sort()
-        self._met: set[str] = set()
-        self._met_until_s = 0.0
+        self._ids = base.drop_nulls().unique().sort()
+
+    @property
+    def _base(self) -> pl.Series:
+        """Ids of the log and of the table; those of a log that was packed anew, where it was."""
+        if self._project.base is not self._ground:
+            self._begin(self._project.base.users.ids)
+        return self._ids
 
     def knows(self, user_ids: Iterable[str]) -> bool:
         """Whether all of these are known without asking the database; what others erase is noticed soon."""
