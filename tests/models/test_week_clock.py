@@ -43,12 +43,12 @@ def test_busy_hours_are_found():
     rng = np.random.default_rng(2)
     day, inside = rng.integers(0, 70, 40_000) * 86_400.0, rng.random(40_000) < 0.75
     time_s = day + np.where(inside, rng.uniform(9, 17, 40_000), rng.uniform(0, 24, 40_000)) * HOUR_S
-    of_day = WeekClock.of(time_s).busy.reshape(7, 24).mean(axis=0)
+    of_day = WeekClock.of(time_s, 50.0).busy.reshape(7, 24).mean(axis=0)
     assert of_day[9:17].mean() == pytest.approx(24 * (0.75 / 8 + 0.25 / 24), rel=0.05)
     assert of_day[:9].mean() == pytest.approx(0.25, rel=0.1)
 
 
 def test_days_tell_no_hours():
     """A log of dates has an even clock, and so has one of nothing."""
-    assert WeekClock.of(np.arange(1000) * 86_400.0).busy.std() == 0
-    assert WeekClock.of(np.zeros(0)).busy.std() == 0
+    assert WeekClock.of(np.arange(1000) * 86_400.0, 50.0).busy.std() == 0
+    assert WeekClock.of(np.zeros(0), 50.0).busy.std() == 0

@@ -15,7 +15,6 @@ Floats = NDArray[np.float64]
 HOUR_S = 3600.0
 N_HOURS = 168
 WEEK_S = N_HOURS * HOUR_S
-PSEUDO_EVENTS = 50.0
 COARSE = 0.5
 """Share of moments on whole hours from which a log is held to tell no hours."""
 
@@ -31,22 +30,24 @@ class WeekClock:
     def __init__(self, busy: Floats | None = None) -> None:
         """Take how busy each of 168 hours is, from Thursday 0:00 UTC (1970 began on one); even when None."""
         even = np.ones(N_HOURS) if busy is None else np.asarray(busy, np.float64)
-        self.busy = even / even.mean()
+        # What is kept and restored must stay as it is, to the last bit.
+        self.busy = even if abs(even.mean() - 1.0) < 1e-12 else even / even.mean()
         self._before_s = HOUR_S * np.concatenate([[0.0], np.cumsum(self.busy)])
 
     @staticmethod
-    def of(time_s: Floats) -> WeekClock:
+    def of(time_s: Floats, prior: float) -> WeekClock:
         """The clock of these moments, hours of the week drawn to hours of the day, and those to the mean.
 
-        Logs whose times lie on whole hours or days have an even one.
+        `prior` events, above 0, speak for the wider one; infinitely many make an even clock. Logs whose times
+        lie on whole hours or days have an even one.
         """
-        if not len(time_s) or np.mean(time_s % HOUR_S == 0) > COARSE:
+        if not len(time_s) or np.isinf(prior) or np.mean(time_s % HOUR_S == 0) > COARSE:
             return WeekClock()
         hour = ((time_s % WEEK_S) // HOUR_S).astype(np.int64)
         count = np.bincount(hour, minlength=N_HOURS).astype(np.float64)
         of_day = count.reshape(7, 24).sum(axis=0)
-        day = (of_day + PSEUDO_EVENTS) / (of_day.mean() + PSEUDO_EVENTS)
-        return WeekClock((count + PSEUDO_EVENTS * np.tile(day, 7)) / (count.mean() + PSEUDO_EVENTS))
+        day = (of_day + prior) / (of_day.mean() + prior)
+        return WeekClock((count + prior * np.tile(day, 7)) / (count.mean() + prior))
 
     def reading(self, time_s: Floats) -> Floats:
         """What the clock shows at these moments, in seconds; the mean hour is an hour long."""

@@ -44,12 +44,19 @@ class TimingConfig:
 
     back_off: float = 5.0
     """Weight (> 0) of the wider kind of moment, in events: a hazard that rests on so many counts half."""
-    max_gaps: int = 30
+    max_gaps: int = 60
     """Newest gaps of a user that make his pace, >= 1."""
     rounds: int = 6
     """Rounds of expectation and maximisation between hazards and paces, >= 1."""
     recent: float = 0.1
     """Share of the events, the newest, that tell whether all have become faster or slower of late; [0, 1)."""
+    lasting: float = 0.0
+    """How much of a late change of the whole crowd (of its logarithm) is believed to last, [0, 1]; at 0 it is
+    taken for a passing one."""
+    level_events: float = 50.0
+    """Events (> 0) of a scale's newest tenth from which half of its change is taken for real."""
+    hour_events: float = 250.0
+    """Events (> 0) an hour of the week must have to count half by itself and half as the hour of any day."""
     max_events: int = 2_000_000
     """Events learned from at most; whole users are drawn beyond. Memory is about 250 bytes each."""
     seed: int = 0
@@ -60,6 +67,11 @@ class TimingConfig:
             raise ConfigError(f"back_off must be above 0; got {self.back_off}.")
         if not 0 <= self.recent < 1:
             raise ConfigError(f"recent must lie in [0, 1); got {self.recent}.")
+        if not 0 <= self.lasting <= 1:
+            raise ConfigError(f"lasting must lie in [0, 1]; got {self.lasting}.")
+        for name in ("level_events", "hour_events"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0; got {getattr(self, name)}.")
         for name in ("max_gaps", "max_events", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
@@ -78,9 +90,9 @@ class Timing:
         P(no event for another s) = product over scales of (b / (b + H(s)))^a
 
     which is wide for users of whom little is known. From an hour to 30 days, time runs by the hours of the
-    week, faster where more people come back (`WeekClock`). H is multiplied, on each scale, by the root of how
-    much more came in the newest tenth of the log, for what the paces foresaw, than before it: half of a move
-    is believed to last. Gaps that had not ended when the log did count as time at risk (censored): people who
+    week, faster where more people come back (`WeekClock`). With `lasting` above 0, H is multiplied, on each
+    scale, by that power of how much more came in the newest tenth of the log, for what the paces foresaw, than
+    before it. Gaps that had not ended when the log did count as time at risk (censored): people who
     left are not forgotten, nor the last gap of those who stay.
 
     Source: piecewise exponential hazards with gamma frailty and its conjugate update: Clayton, "A model for
@@ -141,7 +153,7 @@ class Timing:
         moment = moments(before, np.asarray(train.action_ix), n_actions)
         self.known_s = float(gap.max())
         gaps = Gaps(np.maximum(first, rows - self.config.max_gaps), moment, time_s, gap, came)
-        self._clock = WeekClock.of((time_s + gap)[came & (gap > HOUR_S)])
+        self._clock = WeekClock.of((time_s + gap)[came & (gap > HOUR_S)], self.config.hour_events)
         self._weight_G[:], self._mean_G[:], self._level_G[:] = 3.0, 1.0, 1.0
         pace_NG = np.ones((train.n_events, len(SCALES_S)))
         for number in range(self.config.rounds):
@@ -150,7 +162,7 @@ class Timing:
                 self._fit_paces(gaps)
             pace_NG = self._paces(gaps, train)
         self._fit_paces(gaps)
-        if self.config.recent:
+        if self.config.recent and self.config.lasting:
             since_s = np.quantile(time_s, 1.0 - self.config.recent)
             self._fit_levels(gaps, np.maximum(since_s - time_s, 0.0))
         return self
@@ -188,11 +200,12 @@ class Timing:
             )
 
     def _fit_levels(self, gaps: Gaps, before: Floats) -> None:
-        """On each scale, events for what the paces foresaw: of late over before, drawn to 1 by 50 events.
+        """On each scale, events for what the paces foresaw: of late over before, drawn to 1.
 
-        The square root of it is taken: as much of a change is believed to last as not. `before` is how much
-        of each gap lay in the time before.
+        Its power `lasting` is taken: so much of a change is believed to last. `before` is how much of each
+        gap lay in the time before.
         """
+        prior = self.config.level_events
         rate_G, n_scales, oldest = self._weight_G, len(SCALES_S), gaps.oldest
         hazard_NG, scale, _, _ = self._passed(gaps.moment, gaps.begin, gaps.gap, gaps.came)
         event_NG = (scale[:, None] == np.arange(n_scales)) & gaps.came[:, None]
@@ -206,8 +219,8 @@ class Timing:
         came_late = event_NG[late].sum(axis=0)
         late_NG = np.maximum(hazard_NG[late] - early_NG[late], 0.0)
         foreseen_late = (a[late] / (b + early_NG)[late] * late_NG).sum(axis=0)
-        usual = (event_NG[~late].sum(axis=0) + 50.0) / ((a / b * early_NG).sum(axis=0) + 50.0)
-        self._level_G = np.sqrt((came_late + 50.0) / (usual * foreseen_late + 50.0))
+        usual = (event_NG[~late].sum(axis=0) + prior) / ((a / b * early_NG).sum(axis=0) + prior)
+        self._level_G = ((came_late + prior) / (usual * foreseen_late + prior)) ** self.config.lasting
 
     def _passed(self, moment: Ints, begin: Floats, gap: Floats, came: NDArray[np.bool_] | bool) -> Passed:
         """The hazard that gaps passed through: short ones by a table, others a stretch of rows at a time."""
