@@ -14,12 +14,10 @@ from shop import open_shop, served
 import worlds
 from desirepath.errors import ConfigError
 from desirepath.live.answer import Ask
-from desirepath.live.context import ContextLift
 from desirepath.live.trending import Trending
 from desirepath.models.popularity import Popularity
 from desirepath.recommend.versions import Version
 from desirepath.schema import FIRST
-from desirepath.sequences import Vocabulary
 from desirepath.serving.app import make_app
 
 
@@ -268,28 +266,6 @@ def test_experiments_split_and_mix(tmp_path):
     teams = [reason["amount"] for one in mixed.items for reason in one.reasons if reason["kind"] == "team"]
     assert sorted(teams) == [0.0, 1.0]
     project.close()
-
-
-def test_place_device_and_hour_move_the_order(tmp_path):
-    world = worlds.two_tribes(n_users=400)
-    tribe = np.repeat(np.arange(400) % 2, 6)
-    labelled = replace(
-        world,
-        context={"device": (tribe + FIRST).astype(np.int16)},
-        labels={"device": Vocabulary(["phone", "tv"])},
-        time_s=np.where(tribe, 8.5, 20.5) * 3600.0,
-    )
-    lift = ContextLift(labelled)
-    items = np.arange(FIRST, FIRST + 20)
-    phone, tv = lift.of({"device": "phone"}, items), lift.of({"device": "tv"}, items)
-    assert (phone[:10] > 0).all()
-    assert (phone[10:] < 0).all()
-    assert (tv[:10] < 0).all()
-    np.testing.assert_allclose(lift.of({"hour": 9}, items), tv, rtol=1e-6)
-    # n events where half as many were expected, with 50 of each to begin with.
-    counts = np.bincount(world.item_ix, minlength=22)[FIRST:]
-    np.testing.assert_allclose(phone[:10], np.log((counts[:10] + 50) / (counts[:10] / 2 + 50)), rtol=1e-5)
-    assert lift.of({"device": "fridge", "mood": "good"}, items) is None
 
 
 def test_trending_counts_as_a_decay_does_and_one_late_click_is_not_everything():
