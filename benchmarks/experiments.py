@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often intervals miss when they are looked at all the time, and how many users a verdict takes.
 
-.venv/bin/python benchmarks/experiments.py
+.venv/bin/python benchmarks/experiments.py [bounded]
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 
 from desirepath.recommend.assignment import ExperimentConfig
 from desirepath.recommend.interleaving import team_draft
-from desirepath.recommend.sequential import SequentialConfig, multiplier, rate_interval, ratio, score_interval
+from desirepath.recommend.sequential import (
+    SequentialConfig,
+    bounded_interval,
+    mean_interval,
+    multiplier,
+    rate_interval,
+    ratio,
+    score_interval,
+)
 from record import record
 
 Array = NDArray[np.float64]
@@ -63,6 +72,44 @@ def an_exact_rate(rng: np.random.Generator, runs: int = 2000) -> dict[str, float
     share = wins[:, LOOKS - 1] / LOOKS
     usual = missed(share, np.sqrt(share * (1 - share) / LOOKS), USUAL, 0.02)
     return {"usual": usual, "ours": float(outside.mean())}
+
+
+def bounded_means(rng: np.random.Generator, runs: int = 2000) -> dict[str, float]:
+    """Values in [0, 1] that are no yes or no, by betting, from the first value on; and how wide that is."""
+    share = np.array([0.1, 0.05, 0.1, 0.25, 0.5])
+    worlds: dict[str, tuple[Array, float]] = {
+        "ratings": (
+            rng.choice(np.linspace(0, 1, 5), (runs, LOOKS[-1]), p=share),
+            float(share @ np.linspace(0, 1, 5)),
+        ),
+        "rarely_bad": (1.0 - (rng.random((runs, LOOKS[-1])) < 0.01) * rng.random((runs, LOOKS[-1])), 0.995),
+    }
+    figures: dict[str, float] = {}
+    for name, (x, truth) in worlds.items():
+        mean, error = running(x)
+        figures[f"{name}_usual"] = missed(mean, error, USUAL, truth)
+        figures[f"{name}_central"] = missed(mean, error, multiplier(LOOKS), truth)
+        stake, worst = _stakes_RT(x), np.zeros(runs)
+        for side, most in ((1.0, 0.5 / truth), (-1.0, 0.5 / (1.0 - truth))):
+            won = np.cumsum(np.log1p(side * np.minimum(stake, most) * (x - truth)), axis=1)
+            worst = np.maximum(worst, won.max(axis=1))
+        figures[f"{name}_betting"] = float((worst > np.log(2.0 / 0.05)).mean())
+        for n in (50, 500, 5000):
+            found = [bounded_interval(row[:n]) for row in x[:40]]
+            central = [mean_interval(row[:n]) for row in x[:40]]
+            figures[f"{name}_width_{n}"] = float(np.mean([(i.high or 1.0) - (i.low or 0.0) for i in found]))
+            given = [i.high - i.low for i in central if i.low is not None and i.high is not None]
+            figures[f"{name}_central_width_{n}"] = float(np.mean(given)) if given else float("nan")
+    return figures
+
+
+def _stakes_RT(x_RT: Array) -> Array:
+    """What `bounded_interval` stakes, for many runs at once."""
+    t = np.arange(1, x_RT.shape[1] + 1)
+    mean = (0.5 + np.cumsum(x_RT, axis=1)) / (t + 1)
+    variance = (0.25 + np.cumsum((x_RT - mean) ** 2, axis=1)) / (t + 1)
+    before = np.concatenate([np.full((len(x_RT), 1), 0.25), variance[:, :-1]], axis=1)
+    return np.asarray(np.sqrt(2.0 * np.log(2.0 / 0.05) / (before * t * np.log1p(t))))
 
 
 def users_who_return(rng: np.random.Generator, runs: int = 500) -> dict[str, float]:
@@ -140,6 +187,9 @@ def cost_us(work: Callable[[int], Any], times: int = 20_000) -> float:
 
 def main() -> None:
     """Print and keep the figures."""
+    if sys.argv[1:] == ["bounded"]:
+        record("experiments-bounded", bounded_means(np.random.default_rng(12)))
+        return
     rng = np.random.default_rng(11)
     cases = (a_rate, a_difference, an_exact_rate, users_who_return, forecasts_that_drift)
     found: dict[str, Any] = {"missed": {case.__name__: case(rng) for case in cases}}

@@ -13,9 +13,11 @@ from scipy.special import lambertw
 
 from desirepath.errors import ConfigError, DataError
 from desirepath.recommend.sequential import (
+    Interval,
     SequentialConfig,
     _gamma_exponential,
     around,
+    bounded_interval,
     difference_interval,
     mean_interval,
     multiplier,
@@ -112,6 +114,71 @@ def test_a_rate_is_where_the_mixture_says(successes: int, failures: int) -> None
             assert evidence(end) == pytest.approx(20.0, rel=1e-3)
 
 
+def capital(x_RT: np.ndarray, m: float) -> tuple[np.ndarray, np.ndarray]:
+    """What bets on "higher" and on "lower" have won against the mean m after each value; a loop over time."""
+    log_won = np.zeros((2, *x_RT.shape))
+    total, squares = np.full(len(x_RT), 0.5), np.full(len(x_RT), 0.25)
+    stake, won = np.full(len(x_RT), np.inf), np.zeros((2, len(x_RT)))
+    for t in range(x_RT.shape[1]):
+        stake = np.sqrt(2 * np.log(2 / 0.05) / (squares / (t + 1) * (t + 1) * np.log(t + 2)))
+        won[0] += np.log1p(np.minimum(stake, 0.5 / m) * (x_RT[:, t] - m))
+        won[1] += np.log1p(-np.minimum(stake, 0.5 / (1 - m)) * (x_RT[:, t] - m))
+        log_won[:, :, t] = won
+        total += x_RT[:, t]
+        squares += (x_RT[:, t] - total / (t + 2)) ** 2
+    return log_won[0], log_won[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40) | st.lists(st.sampled_from([0.0, 1.0]), min_size=1))
+def test_a_bounded_mean_is_where_no_bet_has_won(values: list[float]) -> None:
+    """Every mean of a grid is inside exactly if neither bet against it has won 40."""
+    found, x = bounded_interval(values), np.array([values])
+    assert found.low is not None
+    assert found.high is not None
+    for m in np.linspace(0.005, 0.995, 199):
+        higher, lower = (log_won[0, -1] for log_won in capital(x, float(m)))
+        if found.low + 1e-6 < m < found.high - 1e-6:
+            assert max(higher, lower) <= np.log(40) + 1e-6
+        elif m < found.low - 1e-6 or m > found.high + 1e-6:
+            assert max(higher, lower) > np.log(40) - 1e-6
+    moved = bounded_interval(1 + 4 * x[0], low=1, high=5)
+    assert (moved.low, moved.high) == pytest.approx((1 + 4 * found.low, 1 + 4 * found.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ratings", "rarely bad", "yes or no"])
+def test_a_bounded_mean_looked_at_from_the_first_value_on(kind: str) -> None:
+    rng = np.random.default_rng(5)
+    shape = (RUNS, 2000)
+    if kind == "ratings":
+        x, truth = rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], shape, p=[0.1, 0.05, 0.1, 0.25, 0.5]), 0.75
+    elif kind == "rarely bad":
+        x, truth = 1.0 - (rng.random(shape) < 0.01) * rng.random(shape), 0.995
+    else:
+        x, truth = (rng.random(shape) < 0.3).astype(float), 0.3
+    higher, lower = capital(x, truth)
+    # At most 5%, and that is nearly reached: three standard errors of the simulation are allowed for.
+    assert (np.maximum(higher, lower) > np.log(40)).any(axis=1).mean() <= 0.05 + 3 * np.sqrt(
+        0.05 * 0.95 / RUNS
+    )
+    if kind == "rarely bad":  # where a central limit is far off, its interval misses at some look
+        mean, error = running(x, LOOKS[LOOKS <= 2000])
+        assert missed(mean, error, multiplier(LOOKS[LOOKS <= 2000]), truth) > 0.2
+
+
+def width(found: Interval) -> float:
+    return math.nan if found.low is None or found.high is None else found.high - found.low
+
+
+def test_bounded_means_narrow_down() -> None:
+    ratings = np.random.default_rng(6).beta(8, 2, 5000)
+    found, few = bounded_interval(ratings), bounded_interval(ratings[:20])
+    assert width(found) < 1.5 * width(mean_interval(ratings))
+    assert abs(found.value - 0.8) < width(found)
+    assert width(few) < 0.5
+    assert mean_interval(ratings[:20]).low is None
+
+
 def test_scores_of_dependent_events_that_drift() -> None:
     """Expected advantages that swing and shrink, and depend on the past: the mean of what was expected is
     covered at every look."""
@@ -186,6 +253,8 @@ def test_wrong_numbers_are_refused() -> None:
         ratio([1.0], [0.0])
     with pytest.raises(DataError, match="within"):
         score_interval(5.0, 1.0, 2, 1.0)
+    with pytest.raises(DataError, match=r"\[1, 5\]"):
+        bounded_interval([5.0, 0.0], low=1, high=5)
     with pytest.raises(ConfigError, match="confidence"):
         SequentialConfig(confidence=1.0)
     with pytest.raises(ConfigError, match="min_units"):

@@ -193,6 +193,67 @@ def rate_interval(successes: int, trials: int, config: SequentialConfig | None =
     return Interval(best, low, high, trials)
 
 
+def bounded_interval(
+    values: ArrayLike, low: float = 0.0, high: float = 1.0, config: SequentialConfig | None = None
+) -> Interval:
+    """The mean of values that cannot lie outside [low, high], such as ratings: right from the first one on.
+
+    All means m against which bets on "higher" and on "lower" have not won 2/alpha. The stakes follow the mean
+    and the variance of the values before each one. Nothing is assumed but that each value has the same mean,
+    given those before it; no central limit, however rare or skewed what happens is.
+
+    Args:
+        values: (N,) **in the order in which they came**, one a unit, such as the first rating of each user.
+        low: the least possible value.
+        high: the greatest possible value.
+        config: options; `min_units` and `best_at` do not matter here.
+
+    Raises:
+        DataError: there are no values, or one is not finite or not within the bounds.
+
+    Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B 2024),
+    theorem 3: hedged capital, theta = 1/2, with the stakes of its predictable plug-in empirical Bernstein
+    bound, of which half can be lost at most.     Cost: about 100 passes over the values.
+
+    >>> found = bounded_interval(np.tile([4.0, 5.0, 5.0, 3.0, 5.0], 40), low=1, high=5)
+    >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
+    (4.4, 4.22, 4.57)
+    """
+    config = config or SequentialConfig()
+    given = _checked(values)
+    if not low < high or given.min() < low or given.max() > high:
+        raise DataError(
+            f"Values must lie within their bounds [{low:g}, {high:g}]; they reach from {given.min():g} to "
+            f"{given.max():g}."
+        )
+    x, alpha = (given - low) / (high - low), 1.0 - config.confidence
+    stake = _stakes(x, alpha)
+    won = math.log(2.0 / alpha)
+
+    def surplus(m: float, side: float) -> float:  # above 0: m is refuted
+        most = 0.5 / (m if side > 0 else 1.0 - m)
+        return float(np.log1p(side * np.minimum(stake, most) * (x - m)).sum()) - won
+
+    mean, edge = float(x.mean()), 1e-12
+    least, most = 0.0, 1.0
+    if surplus(edge, 1.0) > 0:
+        least = brentq(surplus, edge, 1.0 - edge, args=(1.0,), xtol=1e-10)
+    if surplus(1.0 - edge, -1.0) > 0:
+        most = brentq(surplus, edge, 1.0 - edge, args=(-1.0,), xtol=1e-10)
+    ends = (low + (high - low) * min(least, mean), low + (high - low) * max(most, mean))
+    return Interval(float(given.mean()), *ends, len(x))
+
+
+def _stakes(x: Floats, alpha: float) -> Floats:
+    """(N,) what is staked on each value, from the mean and variance of those before it."""
+    t = np.arange(1, len(x) + 1)
+    mean = (0.5 + np.cumsum(x)) / (t + 1)
+    variance = (0.25 + np.cumsum((x - mean) ** 2)) / (t + 1)
+    before = np.concatenate([[0.25], variance[:-1]])
+    stake: Floats = np.sqrt(2.0 * math.log(2.0 / alpha) / (before * t * np.log1p(t)))
+    return stake
+
+
 def score_interval(
     total: float, variation: float, n: int, reach: float, config: SequentialConfig | None = None
 ) -> Interval:
