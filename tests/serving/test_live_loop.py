@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import replace
 
@@ -51,6 +52,29 @@ def test_a_session_a_history_and_an_item_page_are_contexts_too(shop):
     assert first(client, session_id="s1")[0] == "6"
     assert first(client, history=["1", "2"])[0] == "3"
     assert first(client, user_id="u0", item_id="8")[0] == "9"
+
+
+def test_who_asks_beside_a_question_that_breaks_gets_an_answer_all_the_same(shop, monkeypatch):
+    _, project = shop
+    may_go_on, of = threading.Event(), project.memory.context.of
+
+    def breaking(context, item_ix):
+        if "breaks" in context:
+            raise RuntimeError("something unforeseen")
+        may_go_on.wait(60)
+        return of(context, item_ix)
+
+    monkeypatch.setattr(project.memory.context, "of", breaking)
+    held_up = project.engine.ask(Ask(history=("1",), k=1, context={"device": "phone"}))
+    together = [
+        project.engine.ask(Ask(history=("4",), k=1, context={"breaks": True} if place == 1 else {}))
+        for place in range(3)
+    ]
+    may_go_on.set()
+    assert held_up.result(60).items[0].item_id == "2"
+    assert [type(one.exception(60)) for one in together] == [type(None), RuntimeError, type(None)]
+    assert together[0].result().items == together[2].result().items
+    assert together[0].result().items[0].item_id == "5"
 
 
 def test_nobody_gets_what_is_popular_and_is_told_why(shop):

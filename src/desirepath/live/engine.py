@@ -130,13 +130,20 @@ class Engine:
             self._answer([question for question in group if isinstance(question, _Question)])
 
     def _answer(self, group: list[_Question]) -> None:
-        group = [question for question in group if question.done.set_running_or_notify_cancel()]
+        self._settle([question for question in group if question.done.set_running_or_notify_cancel()])
+
+    def _settle(self, group: list[_Question]) -> None:
+        """Answer questions together; one by one where something unforeseen happens: one fails alone."""
         if not group:
             return
         try:
             replies = self.answers([question.ask for question in group])
         except Exception as error:
-            replies = [error] * len(group)
+            if len(group) > 1:
+                for question in group:
+                    self._settle([question])
+                return
+            replies = [error]
         for question, reply in zip(group, replies, strict=True):
             if isinstance(reply, Exception):
                 question.done.set_exception(reply)
