@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from desirepath.live.shared import SharedStates  # needs redis, which only those who share have running
 
 DAY_US = 86_400_000_000
-READ_AT_ONCE = 20_000
 REMOVED_AT_ONCE = 5_000
 """Rows that one transaction removes, so that events that come meanwhile wait only a moment."""
 KEEP_ALL = CleaningConfig(
@@ -225,17 +224,7 @@ def _read(
     """Up to n rows with greater numbers, as a table; columns that `numbers` does not name are text."""
     chosen = select(*columns).where(seq > after).order_by(seq).limit(n)
     schema = {name: numbers.get(name, pl.String()) for name in chosen.selected_columns.keys()}  # noqa: SIM118
-
-    def work(connection: Connection) -> pl.DataFrame:
-        found = connection.execute(chosen.execution_options(yield_per=READ_AT_ONCE))
-        parts = [
-            pl.DataFrame([tuple(row) for row in part], schema=schema, orient="row")
-            for part in found.partitions()
-        ]
-        return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-
-    table: pl.DataFrame = store.read(work)
-    return table
+    return store.table(chosen, schema)
 
 
 def _canonical(rows: pl.DataFrame) -> pl.DataFrame:

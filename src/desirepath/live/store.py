@@ -10,12 +10,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, make_url, select
+import polars as pl
+from sqlalchemy import Connection, Select, Table, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +30,8 @@ MOST_WAITING = 50_000
 """Rows that may wait to be written; more are refused, so that nothing waits without end."""
 MOST_AT_ONCE = 20_000
 """Rows in one commit."""
+READ_AT_ONCE = 20_000
+"""Rows of a large answer that are objects at once."""
 SETTLE_MS = 250
 """How long writers may be held up to cut the log of changes."""
 
@@ -163,6 +166,26 @@ class LiveStore:
                 return work(connection)
         except DBAPIError as error:
             raise told(error, self.engine) from error
+
+    def table(self, chosen: Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """The rows of a query as a table, a few thousand at a time.
+
+        Args:
+            chosen: what is read.
+            schema: its columns, in their order, and their types.
+        """
+
+        def work(connection: Connection) -> pl.DataFrame:
+            # An option of the statement: one of the connection would outlive it.
+            found = connection.execute(chosen.execution_options(yield_per=READ_AT_ONCE))
+            parts = [
+                pl.DataFrame([tuple(row) for row in part], schema=schema, orient="row")
+                for part in found.partitions()
+            ]
+            return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+
+        table: pl.DataFrame = self.read(work)
+        return table
 
     def mark(self, name: str) -> Any:
         """The value of a mark; None where it was never set."""
