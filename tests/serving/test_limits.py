@@ -16,8 +16,8 @@ from shop import open_shop, served
 
 from desirepath.errors import ConfigError
 from desirepath.serving.app import make_app
+from desirepath.serving.buckets import MOST_BUCKETS, Buckets
 from desirepath.serving.keys import KeyRing
-from desirepath.serving.limits import MOST_BUCKETS, Buckets
 from desirepath.serving.options import GuardConfig, LimitsConfig
 
 

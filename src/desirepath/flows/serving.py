@@ -110,6 +110,7 @@ def application(folders: Sequence[Path], config: ServeConfig, limits: LimitsConf
         hosts=LOCAL_NAMES | {config.host} if is_local else frozenset(),
         cors_origins=config.cors_origins,
         writes_log=config.log != "none",
+        redis=config.redis,
     )
     app = make_app(projects, guards)
     show_console(app, projects)

@@ -23,6 +23,7 @@ from desirepath.live.compaction import Compacted, CompactionConfig, compact, res
 from desirepath.live.directory import Directory
 from desirepath.live.engine import Engine
 from desirepath.live.folding import erase_user
+from desirepath.live.followed import LEARNED, Followed
 from desirepath.live.insight import Insight
 from desirepath.live.memory import Memory
 from desirepath.live.neighbours import Neighbours
@@ -49,7 +50,6 @@ from desirepath.workspace import Workspace, stamp
 CLOCKS_APART_US = 10_000_000
 """How far clocks of server machines may differ, microseconds."""
 REPLAYED_AT_ONCE = 50_000
-LEARNED = ("user_id", "item_id", "action", "time_us", "recommendation_id")
 
 
 class Project:
@@ -96,6 +96,7 @@ class Project:
         log = EventLog(workspace.events)
         self._content = content_of(log) if len(log) == sequences.n_events else ""
         self._is_settled = True
+        self._followed: Followed | None = None
         self._packing, self.compaction = threading.Lock(), CompactionConfig()
         self.erased: dict[str, int] = {}
         """Users who were erased and still stand in files, with the moments before which nothing counts."""
@@ -113,7 +114,7 @@ class Project:
         self._segments: tuple[int, Segments] | None = None
         self.directory = Directory(self)
         self.served = ServedLists(self.store)
-        self.results = Results(self.store, workspace, self.served.flush)
+        self.results = Results(self.store, self.served.flush)
         self.portraits = Portraits(memory, self._segments_found, lambda: self.records.user_table)
 
     @property
@@ -258,7 +259,10 @@ class Project:
         self.store.close()
 
     def _on_kept(self, rows: list[Row]) -> None:
-        self.memory.learn(rows)
+        if self._followed is None:
+            self.memory.learn(rows)
+        else:
+            self._followed.catch_up()
         with self.changed:
             self.changed.notify_all()
         for listener in self.listeners:
@@ -274,7 +278,10 @@ class Project:
                 redis, self.store, ground, self.catalogue.take, self.actions.take
             )
 
+        last = until
+
         def work(connection: Connection) -> None:
+            nonlocal last
             self.erased.update(erasures(connection))
             for user_id, before_us in self.erased.items():
                 self.states.erase(user_id, before_us)
@@ -283,8 +290,11 @@ class Project:
             found = connection.execute(chosen.execution_options(yield_per=REPLAYED_AT_ONCE))
             for part in found.mappings().partitions():
                 self.memory.learn([dict(row) for row in part])
+                last = part[-1]["seq"]
 
         self.store.read(work)
+        if redis:
+            self._followed = Followed(self.store, self.memory.learn, last)
         self.memory.exposure.begin(self.workspace, self.catalogue)
 
     def _packed_until(self, base: Sequences) -> int:
@@ -292,12 +302,15 @@ class Project:
         return resume(self.workspace, self.store, base) if self.workspace.events.exists() else 0
 
     def follow(self) -> None:
-        """Take in what other processes changed: items, who was erased, and a log that was packed further.
+        """Take in what other processes changed: events, items, who was erased, a log that was packed further.
 
         Cost: a look at an index, and at a file's date, where nothing changed.
         """
         self._follow_items()
         self._follow_erasures()
+        if self._followed is not None and self._followed.catch_up():
+            with self.changed:
+                self.changed.notify_all()
         now = stamp(self.workspace.events / NAME)
         if now != self._log_stamp:
             if now is not None:

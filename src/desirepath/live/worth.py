@@ -39,4 +39,7 @@ class Worth:
         known = np.where(item_ix < len(self._count_VA), item_ix, 0)
         count = self._count_VA[known]
         share = (count + PSEUDO_EVENTS * prior) / (count.sum(axis=1, keepdims=True) + PSEUDO_EVENTS)
-        return np.asarray(share[:, action_ix])
+        found = np.zeros((len(share), len(action_ix)))
+        met = np.asarray(action_ix, dtype=np.int64) < share.shape[1]  # of the others nobody did any yet
+        found[:, met] = share[:, np.asarray(action_ix, dtype=np.int64)[met]]
+        return found

@@ -1,71 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much one caller may ask, and how long a request may take: sizes, times, rates.
 
-Everything is counted in this process's memory. Limits on what a body means stand with the shapes.
+Sizes and times are this process's own; rates are those of all processes that share a Redis server. Limits on
+what a body means stand with the shapes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from desirepath.serving.buckets import Buckets, SharedBuckets, TokenBuckets, connect
 from desirepath.serving.options import LimitsConfig
 from desirepath.serving.problems import ProblemError, problem_bytes
 
-MOST_BUCKETS = 20_000
-"""Callers that are remembered; the one not heard of for longest is forgotten first."""
 LINGER_S = 1.0
 REFUSED_PER_S = 2.0
 REFUSED_BURST = 20.0
 """Requests without a valid key that one address may make, before it is not even listened to."""
 
 
-class Buckets:
-    """Token buckets: each name may take `burst` at once, and `rate_per_s` in the long run.
-
-    >>> clock = iter([0.0, 0.0, 0.0, 0.5]).__next__
-    >>> buckets = Buckets(rate_per_s=2.0, burst=2.0, clock=clock)
-    >>> [buckets.take("anna")[0] for _ in range(4)]
-    [True, True, False, True]
-    """
-
-    def __init__(
-        self, rate_per_s: float, burst: float, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """All buckets are full at first."""
-        self.rate_per_s, self.burst = rate_per_s, burst
-        self._clock = clock
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, name: str) -> tuple[bool, float, float]:
-        """Take one token: whether there was one, how many are left, seconds until there is one."""
-        now = self._clock()
-        level, since = self._levels.pop(name, (self.burst, now))
-        level = min(self.burst, level + (now - since) * self.rate_per_s)
-        is_allowed = level >= 1.0
-        level -= 1.0 if is_allowed else 0.0
-        self._levels[name] = (level, now)
-        if len(self._levels) > MOST_BUCKETS:
-            self._levels.popitem(last=False)
-        return is_allowed, level, max(0.0, (1.0 - level) / self.rate_per_s)
-
-    def __len__(self) -> int:
-        """Names that are remembered."""
-        return len(self._levels)
-
-
 class Rates:
-    """The rates of all callers of one application."""
+    """The rates of all callers of one application, or of all processes of it."""
 
-    def __init__(self, config: LimitsConfig) -> None:
-        """Count from now on."""
-        self._asked = Buckets(config.rate_per_s, config.burst) if config.rate_per_s > 0 else None
-        self._refused = Buckets(REFUSED_PER_S, REFUSED_BURST)
+    def __init__(self, config: LimitsConfig, redis: str = "", application: str = "") -> None:
+        """Count from now on.
+
+        Args:
+            config: how much is allowed.
+            redis: URL of a server that the application's processes share; each counts alone when empty.
+            application: tells it from others on that server.
+
+        Raises:
+            ConfigError: the URL is none of a Redis server.
+        """
+
+        def buckets(kind: str, rate_per_s: float, burst: float) -> TokenBuckets:
+            if not redis:
+                return Buckets(rate_per_s, burst)
+            return SharedBuckets(rate_per_s, burst, connect(redis), f"desirepath:{{{application}}}:{kind}:")
+
+        self._asked = buckets("asked", config.rate_per_s, config.burst) if config.rate_per_s > 0 else None
+        self._refused = buckets("refused", REFUSED_PER_S, REFUSED_BURST)
         if self._asked is not None:
             window_s = max(1, round(config.burst / config.rate_per_s))
             self._policy = f'"caller";q={round(config.burst)};w={window_s}'.encode()

@@ -24,7 +24,7 @@ class ServeConfig:
     database: str = ""
     """URL of the live store, with {project} where several have one each; empty: SQLite in the workspace."""
     redis: str = ""
-    """URL of a Redis server that shares user states among several server processes; empty: in memory."""
+    """URL of a Redis server that shares user states and rates among several processes; empty: in memory."""
     threads: int = 1
     """Threads that one product of a model takes; more are quicker alone and slower under load."""
     cors_origins: tuple[str, ...] = ()
@@ -97,6 +97,8 @@ class GuardConfig:
     """Whether every request is written to the log."""
     cors_origins: tuple[str, ...] = ()
     """Origins of other sites whose pages may ask, such as https://shop.example; none at first."""
+    redis: str = ""
+    """URL of a Redis server over which several processes count rates together; each alone where empty."""
 
     def __post_init__(self) -> None:
         for origin in self.cors_origins:
