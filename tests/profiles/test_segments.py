@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
 from profile_worlds import AS_OF, KINDS, planted, with_future
+from sklearn.cluster import KMeans
+from sklearn.manifold import trustworthiness
 from sklearn.metrics import adjusted_rand_score
 
 from desirepath.errors import ConfigError, DataError, ShapeError, TooLittleData
@@ -25,6 +28,7 @@ from desirepath.profiles import (
     user_vectors,
 )
 from desirepath.profiles.attributes import label_attributes
+from desirepath.profiles.plane import umap_plane
 from desirepath.profiles.space import Space
 
 QUICK = SegmentConfig(partition=PartitionConfig(k_max=5, n_bootstraps=2))
@@ -236,3 +240,30 @@ def test_umap_is_an_extra(vectors, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
     with pytest.raises(ConfigError, match="pip install umap-learn"):
         segment(vectors, SegmentConfig(map="umap", partition=PartitionConfig(k=3)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
+def test_a_umap_plane_keeps_neighbours_and_its_seed(monkeypatch):
+    """Three clouds in ten dimensions stay three clouds, and users who are not drawn have no place."""
+    draw = np.random.default_rng(0)
+    cloud = draw.integers(0, 3, 600)
+    points = (draw.normal(size=(600, 10)) + 8 * np.eye(10)[cloud]).astype(np.float32)
+    plane = umap_plane(points, seed=1)
+    assert plane.shape == (600, 2)
+    assert adjusted_rand_score(cloud, KMeans(3, n_init=5, random_state=0).fit_predict(plane)) > 0.99
+    assert trustworthiness(points, plane, n_neighbors=10) > 0.8
+    monkeypatch.setattr("desirepath.profiles.plane.MOST", 200)
+    some = umap_plane(points, seed=1)
+    assert np.isfinite(some).all(axis=1).sum() == 200
+    assert np.array_equal(some, umap_plane(points, seed=1), equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap-learn is not installed")
+def test_segments_on_a_umap_map(vectors, tmp_path):
+    found = segment(vectors, SegmentConfig(map="umap", partition=PartitionConfig(k=3)))
+    assert found.members["x"].null_count() == 0
+    assert not np.allclose(found.members["x"].to_numpy(), found.coordinates[:, 0])
+    found.save(tmp_path)
+    assert Segments.load(tmp_path).assign(vectors)["x"].null_count() == len(vectors)

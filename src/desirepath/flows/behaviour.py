@@ -214,6 +214,7 @@ def _people(
     found = found_segments(workspace, settings, progress)
     log = EventLog(workspace.events).scan()
     classes = class_sizes(user_classes(log, found.as_of, settings.classes).collect())
+    placed = found.members.drop_nulls(["x", "y"])
     notes["is_stable"] = found.is_stable
     notes["grounds"] |= {
         name: {"n_users": len(found.members)}
@@ -221,7 +222,7 @@ def _people(
     }
     return {
         "segments": found.table,
-        "members": found.members.sample(min(3000, len(found.members)), seed=0),
+        "members": placed.sample(min(3000, len(placed)), seed=0),
         "marks": found.marks,
         "moves": moves_of(workspace, settings, found),
         "activity": classes,

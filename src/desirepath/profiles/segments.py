@@ -45,7 +45,8 @@ class SegmentConfig:
     partition: PartitionConfig = field(default_factory=PartitionConfig)
     """Method, number of segments and how it is chosen."""
     map: Literal["pca", "umap"] = "pca"
-    """The plane of x and y: the first two components, or UMAP (needs the package umap-learn)."""
+    """The plane of x and y: the first two components, or UMAP (needs the package umap-learn; 20,000
+    users drawn by seed have a place in it)."""
     seed: int = 0
     """Everything drawn follows from it; 0 or more."""
 
@@ -63,7 +64,7 @@ class Segments:
     as_of: datetime
     members: pl.DataFrame
     """user_id, segment (-1: none, HDBSCAN only), distance (to the nearest anchor, in the space),
-    confidence (0 on a border, 1 on the anchor), x, y; sorted by user_id."""
+    confidence (0 on a border, 1 on the anchor), x, y (null without a place); sorted by user_id."""
     table: pl.DataFrame
     """segment, name, n_users, share, typical (ids of the users nearest the middle); sums to all users."""
     marks: pl.DataFrame
@@ -216,14 +217,15 @@ def _members(
     plane: NDArray[np.float32] | None,
 ) -> pl.DataFrame:
     group, distance, sure = partition.assign(points)
+    places = np.full((len(points), 2), np.nan, np.float32) if plane is None else plane
     return pl.DataFrame(
         {
             USER: vectors.users,
             "segment": group,
             "distance": distance,
             "confidence": sure,
-            "x": plane[:, 0] if plane is not None else pl.Series([None] * len(points), dtype=pl.Float32),
-            "y": plane[:, 1] if plane is not None else pl.Series([None] * len(points), dtype=pl.Float32),
+            "x": pl.Series(places[:, 0], nan_to_null=True),
+            "y": pl.Series(places[:, 1], nan_to_null=True),
         }
     )
 

@@ -18,6 +18,7 @@ from desirepath.report.theme import COLOURS, QUIET, figure, many, plain, share
 
 MAX_POINTS = 2000
 MAX_SEGMENTS = 12
+NAMES_A_LINE = 2
 SYMBOLS = ("circle", "diamond")
 
 
@@ -63,7 +64,7 @@ def sampled(members: pl.DataFrame, limit: int = MAX_POINTS) -> pl.DataFrame:
 
 def segment_map(members: pl.DataFrame, sizes: pl.DataFrame, labels: Labels) -> go.Figure:
     """Dots at x and y; the largest segment first in the legend, those in none grey."""
-    made = figure(height=520)
+    made = figure()
     order = sizes.sort(pl.col("segment") < 0, "n_users", descending=[False, True])
     for place, (segment, name, n) in enumerate(order.select("segment", "name", "n_users").iter_rows()):
         own = members.filter(pl.col("segment") == segment)
@@ -85,7 +86,14 @@ def segment_map(members: pl.DataFrame, sizes: pl.DataFrame, labels: Labels) -> g
         )
     made.update_xaxes(showticklabels=False, zeroline=False, title_text="")
     made.update_yaxes(showticklabels=False, zeroline=False, title_text="")
-    made.update_layout(legend={"itemsizing": "constant"}, showlegend=True)
+    # Names are long: below the map they take as many lines as they need.
+    lines = -(-len(made.data) // NAMES_A_LINE)
+    made.update_layout(
+        legend={"itemsizing": "constant", "y": -0.03, "yanchor": "top"},
+        showlegend=True,
+        height=440 + 22 * lines,
+        margin={"t": 16, "b": 24 + 22 * lines},
+    )
     return made
 
 
