@@ -114,7 +114,7 @@ class Project:
         self._segments: tuple[int, Segments] | None = None
         self.directory = Directory(self)
         self.served = ServedLists(self.store)
-        self.results = Results(self.store, self.served.flush)
+        self.results = Results(self.store, workspace, self.served.flush)
         self.portraits = Portraits(memory, self._segments_found, lambda: self.records.user_table)
 
     @property
