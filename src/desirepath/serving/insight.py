@@ -11,14 +11,14 @@ from fastapi import APIRouter, Query, Response
 
 from desirepath.live.answer import Ask
 from desirepath.serving.access import Reader
-from desirepath.serving.body import StrictRoute
 from desirepath.serving.events import subject
 from desirepath.serving.items import plain
+from desirepath.serving.paths import IdRoute
 from desirepath.serving.problems import FieldError, ProblemError
 from desirepath.serving.shapes import ExplainIn, ExplainOut, PredictOut, ProfileOut
 from desirepath.serving.users import UserId
 
-router = APIRouter(tags=["insight"], route_class=StrictRoute)
+router = APIRouter(tags=["insight"], route_class=IdRoute)
 
 
 @router.post("/explain", response_model=ExplainOut)

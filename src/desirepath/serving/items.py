@@ -13,7 +13,7 @@ from pydantic import Field
 
 from desirepath.live.project import Project
 from desirepath.serving.access import Admin, Reader
-from desirepath.serving.body import StrictRoute
+from desirepath.serving.paths import IdRoute
 from desirepath.serving.problems import ProblemError
 from desirepath.serving.shapes import (
     PLAIN,
@@ -26,7 +26,7 @@ from desirepath.serving.shapes import (
     TrendingOut,
 )
 
-router = APIRouter(tags=["items"], route_class=StrictRoute)
+router = APIRouter(tags=["items"], route_class=IdRoute)
 MOST = 1000
 ItemId = Annotated[str, InPath(min_length=1, max_length=512, pattern=PLAIN)]
 Many = Annotated[int, Query(ge=1, le=MOST)]

@@ -13,8 +13,8 @@ from pydantic import Field
 from desirepath.live.project import Project
 from desirepath.live.records import Tie
 from desirepath.serving.access import Admin, Reader
-from desirepath.serving.body import StrictRoute
 from desirepath.serving.items import Many, missing, plain
+from desirepath.serving.paths import IdRoute
 from desirepath.serving.shapes import (
     PLAIN,
     ChangesOut,
@@ -30,7 +30,7 @@ from desirepath.serving.shapes import (
     UsersPage,
 )
 
-router = APIRouter(tags=["users"], route_class=StrictRoute)
+router = APIRouter(tags=["users"], route_class=IdRoute)
 MOST = 1000
 UserId = Annotated[str, InPath(min_length=1, max_length=512, pattern=PLAIN)]
 
