@@ -221,6 +221,22 @@ def test_a_file_does_not_bring_him_back(workspace: Workspace) -> None:
     project.close()
 
 
+def test_a_log_restored_from_a_backup_is_rid_of_him_again(workspace: Workspace) -> None:
+    backup = workspace.folder.with_name("backup")
+    shutil.copytree(workspace.events, backup)
+    project = opened(workspace)
+    project.forget(WHO).result()
+    project.repack()
+    project.close()
+    shutil.rmtree(workspace.events)
+    shutil.copytree(backup, workspace.events)
+    project = opened(workspace)
+    assert project.repack().erased_events == 9
+    assert held(workspace.folder, WHO) == []
+    assert project.repack().erased_events == 0
+    project.close()
+
+
 class Cut(Exception):
     """The process ends here."""
 

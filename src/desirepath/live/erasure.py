@@ -41,8 +41,9 @@ class Erasure:
 
     before_us: Mapping[str, int]
     """User to moment: what he did before it goes."""
-    looked: int = 0
-    """The last intake of the log that was looked at for erased users who came back by a file."""
+    looked: tuple[int, int] = (0, 0)
+    """The last intake of the log that was looked at for erased users who came back by a file, and how many
+    erasures the log had by then."""
     rows: int = 0
     """Events that left the log."""
 
@@ -59,7 +60,7 @@ def begin_erasure(workspace: Workspace, store: LiveStore, log: EventLog, archive
     if log.manifest.erasures:
         sweep(log)  # an erasure may have been cut
     if not asked:
-        return Erasure(before_us={}, looked=looked)
+        return Erasure(before_us={}, looked=(looked, log.manifest.erasures))
     store.write(lambda connection: _purge(connection, asked)).result()
     done = erase_users(log, asked)
     sweep(log)
@@ -67,7 +68,7 @@ def begin_erasure(workspace: Workspace, store: LiveStore, log: EventLog, archive
     if (workspace.folder / LEDGER).exists():
         shutil.rmtree(workspace.folder / LEDGER)  # made again from the log when somebody asks
     _leave_tables(workspace, asked)
-    return Erasure(before_us=asked, looked=looked, rows=done.rows)
+    return Erasure(before_us=asked, looked=(looked, log.manifest.erasures), rows=done.rows)
 
 
 def end_erasure(workspace: Workspace, store: LiveStore, erasure: Erasure, refuse_days: float) -> None:
@@ -93,8 +94,7 @@ def end_erasure(workspace: Workspace, store: LiveStore, erasure: Erasure, refuse
             same = (users.c.user_id == bindparam("who"), users.c.erased_us == bindparam("moment"))
             connection.execute(users.delete().where(*same, users.c.is_deleted), named)
             connection.execute(users.update().where(*same).values(erased_us=None), named)
-        if erasure.looked:
-            set_mark(connection, ERASURES_LOOKED, erasure.looked)
+        set_mark(connection, ERASURES_LOOKED, list(erasure.looked))
         store.refusals.expire(connection, until_us)
 
     store.write(work, then=lambda _: store.read(store.refusals.reload)).result()
@@ -102,7 +102,9 @@ def end_erasure(workspace: Workspace, store: LiveStore, erasure: Erasure, refuse
 
 def _asked(store: LiveStore, log: EventLog) -> tuple[dict[str, int], int]:
     """Who is to go, with the moment of each; and the last intake that this is known of."""
-    looked = int(store.mark(ERASURES_LOOKED) or 0)
+    looked, erasures_then = store.mark(ERASURES_LOOKED) or (0, 0)
+    if log.manifest.erasures < erasures_then:
+        looked = 0  # the log was restored from a backup of before
     asked: dict[str, int] = {}
     if len(store.refusals):
         # A file may bring back what was erased. One hash an id that is new in the log, and nothing else.

@@ -134,4 +134,5 @@ PACKED_LISTS = "packed_lists_seq"
 ERASURE_KEY = "erasure_key"
 """Mark with the secret under which ids of erased users are hashed."""
 ERASURES_LOOKED = "erasures_looked_at"
-"""Mark of the last intake of the log whose users were looked at for erased ones who came back by a file."""
+"""Mark of the last intake of the log that was looked at for erased users who came back by a file, and of how
+many erasures the log had then."""
