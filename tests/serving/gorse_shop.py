@@ -14,6 +14,7 @@ from shop import served
 
 from desirepath.flows.importing import Foreign, import_from
 from desirepath.flows.items import items_table
+from desirepath.flows.people import users_table
 from desirepath.live.project import Project
 from desirepath.models.markov import Markov
 from desirepath.recommend.versions import Version
@@ -72,7 +73,8 @@ def open_project(folder: Path) -> Project:
         exclude_seen=False,
         made={},
     )
-    return Project("default", workspace, sequences, version, table=items_table(workspace))
+    tables = {"table": items_table(workspace), "user_table": users_table(workspace)}
+    return Project("default", workspace, sequences, version, **tables)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +11,11 @@ import polars as pl
 from nicegui import ui
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, go, meter, waiting
+from desirepath.console.controls import Text, aside, box, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
-from desirepath.console.tables import Column, table
-from desirepath.console.words import LANGUAGES, percent, quoted
+from desirepath.console.listing import Listing, listing
+from desirepath.console.tables import Column
+from desirepath.console.words import LANGUAGES, Words, percent
 from desirepath.errors import DesirepathError
 from desirepath.live.project import Project
 from desirepath.profiles.around import around
@@ -35,48 +35,39 @@ async def goods(visit: Visit) -> None:
     """The table of all items."""
     words, desk = visit.words, visit.desk
 
-    def open_row(row: Mapping[str, Any]) -> None:
-        if row.get(ITEM):
-            go(visit.link("items", f"item={quoted(str(row[ITEM]))}"))
-
-    async def search(text: str) -> None:
-        found = await aside(desk.directory.find_items, text)
-        field.suggest(
-            [{"id": name, "title": desk.taste.title(name, words.language), "more": name} for name, _ in found]
-        )
-
-    with box("dp-bar"):
-        field = Suggest(
-            words("items.item"),
-            search,
-            lambda item: go(visit.link("items", f"item={quoted(item)}")),
-            placeholder=words("trial.other_hint"),
-            nothing=words("trial.nothing"),
-            width="320px",
-        )
-    with card(words("items.all"), words("items.all_note")):
-        place = waiting()
-    await ui.context.client.connected()
-    frame = await aside(everything, desk.project, desk.taste.sequences)
-    place.clear()
-    with place:
-        if not frame.height:
-            empty(words("items.none"))
-            return
-        columns = [Column(ITEM, words("items.item"), width=130)]
-        counts = [
-            Column("n_events", words("users.n_events"), "number"),
-            Column("trending", words("items.trending"), "share"),
+    def find(text: str) -> list[dict[str, str]]:
+        return [
+            {"id": name, "title": desk.taste.title(name, words.language), "more": name}
+            for name, _ in desk.directory.find_items(text)
         ]
-        names = _shown(frame, words.language)
-        if names and names[0].startswith("title"):
-            columns.append(Column(names.pop(0), words("items.title_column"), width=280))
-        columns += counts
-        for name in names:
-            columns.append(Column(name, name, "number" if frame.schema[name].is_numeric() else "text"))
-        if frame["hidden"].any():
-            columns.append(Column("hidden", words("items.hidden")))
-        table(frame, columns, words, name="items", pick=open_row, n_rows=15)
+
+    items = Listing(
+        page="items",
+        one="item",
+        key=ITEM,
+        label=words("items.item"),
+        hint=words("trial.other_hint"),
+        width="320px",
+        find=find,
+        load=lambda: everything(desk.project, desk.taste.sequences),
+        columns=lambda frame: _columns(frame, words),
+    )
+    await listing(visit, items)
+
+
+def _columns(frame: pl.DataFrame, words: Words) -> list[Column]:
+    """The id, the title, counts, and what else fits."""
+    columns = [Column(ITEM, words("items.item"), width=130)]
+    names = _shown(frame, words.language)
+    if names and names[0].startswith("title"):
+        columns.append(Column(names.pop(0), words("items.title_column"), width=280))
+    columns.append(Column("n_events", words("users.n_events"), "number"))
+    columns.append(Column("trending", words("items.trending"), "share"))
+    for name in names:
+        columns.append(Column(name, name, "number" if frame.schema[name].is_numeric() else "text"))
+    if frame["hidden"].any():
+        columns.append(Column("hidden", words("items.hidden")))
+    return columns
 
 
 def everything(project: Project, sequences: Sequences) -> pl.DataFrame:

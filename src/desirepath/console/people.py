@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from nicegui import ui
 from sqlalchemy import Connection, func, select
 
 from desirepath.console import charts
-from desirepath.console.controls import Suggest, Text, aside, box, done, go, meter, waiting
+from desirepath.console.controls import Text, aside, box, done, meter, waiting
 from desirepath.console.frame import Visit, card, empty, facts
+from desirepath.console.listing import Listing, listing
 from desirepath.console.reasons import retold, told_when
-from desirepath.console.tables import Column, table
+from desirepath.console.tables import Column
 from desirepath.console.taste import Foresight
-from desirepath.console.words import percent, quoted
+from desirepath.console.words import Words, percent, quoted
 from desirepath.errors import DesirepathError
 from desirepath.live.actions import NOT_BEHAVIOUR
 from desirepath.live.answer import Ask
@@ -44,43 +44,30 @@ _lock = threading.Lock()
 async def people(visit: Visit) -> None:
     """The table of all users."""
     words, desk = visit.words, visit.desk
-
-    def open_row(row: Mapping[str, Any]) -> None:
-        if row.get(USER):
-            go(visit.link("users", f"user={quoted(str(row[USER]))}"))
-
-    with box("dp-bar"):
-        field = Suggest(
-            words("trial.user"),
-            lambda text: _suggest(field, desk.directory.find_users, text),
-            lambda user: go(visit.link("users", f"user={quoted(user)}")),
-            placeholder=words("trial.user_hint"),
-            nothing=words("trial.nothing"),
-            width="280px",
-        )
-    with card(words("users.all"), words("users.all_note")):
-        place = waiting()
-    await ui.context.client.connected()
-    frame = await aside(everybody, desk.project, desk.taste.sequences)
-    place.clear()
-    with place:
-        if not frame.height:
-            empty(words("users.none"))
-            return
-        columns = [
-            Column(USER, words("users.user"), width=200),
-            Column("n_events", words("users.n_events"), "number"),
-            Column("last", words("users.last"), "time"),
-            Column("first", words("users.first"), "time"),
-        ]
-        if "segment" in frame.columns:
-            columns.append(Column("segment", words("users.segment"), width=280))
-        table(frame, columns, words, name="users", pick=open_row, n_rows=15)
+    users = Listing(
+        page="users",
+        one="user",
+        key=USER,
+        label=words("trial.user"),
+        hint=words("trial.user_hint"),
+        width="280px",
+        find=lambda text: [{"id": name, "title": name} for name in desk.directory.find_users(text)],
+        load=lambda: everybody(desk.project, desk.taste.sequences),
+        columns=lambda frame: _columns(frame, words),
+    )
+    await listing(visit, users)
 
 
-async def _suggest(field: Suggest, find: Any, text: str) -> None:
-    found = await aside(find, text)
-    field.suggest([{"id": name, "title": name} for name in found])
+def _columns(frame: pl.DataFrame, words: Words) -> list[Column]:
+    columns = [
+        Column(USER, words("users.user"), width=200),
+        Column("n_events", words("users.n_events"), "number"),
+        Column("last", words("users.last"), "time"),
+        Column("first", words("users.first"), "time"),
+    ]
+    if "segment" in frame.columns:
+        columns.append(Column("segment", words("users.segment"), width=280))
+    return columns
 
 
 def everybody(project: Project, sequences: Sequences) -> pl.DataFrame:

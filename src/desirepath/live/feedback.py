@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, CursorResult, delete, func, select, tuple_
 
+from desirepath.events.erasure import origin
 from desirepath.events.log import EventLog
 from desirepath.events.manifest import NAME
 from desirepath.live.compaction import packed_until
@@ -264,12 +265,12 @@ def _begin(connection: Connection, log: EventLog) -> set[str]:
     metadata.create_all(connection)
     store_id = str(mark(connection, STORE_ID))
     seq, said = mark(connection, FOLDED), mark(connection, PARTS) or {}
-    known = {_origin(file): bool(is_in) for file, is_in in said.items()}
+    known = {origin(file): bool(is_in) for file, is_in in said.items()}
     if seq is None:
         # The log tells it, and not the mark of what is packed, which is set after the log has it.
         set_mark(connection, FOLDED, packed_until(log.manifest, store_id))
     packed = _packed(log, store_id)
-    for file in [_origin(part.file) for part in log.manifest.parts]:
+    for file in [origin(part.file) for part in log.manifest.parts]:
         span = packed.get(file.partition("/")[0])
         if file in known or seq is None or span is None:
             known.setdefault(file, False)
@@ -279,13 +280,7 @@ def _begin(connection: Connection, log: EventLog) -> set[str]:
             known[file] = False
             set_mark(connection, FOLDED, max(int(mark(connection, FOLDED)), span[1]))
     set_mark(connection, PARTS, known)
-    return {part.file for part in log.manifest.parts if not known[_origin(part.file)]}
-
-
-def _origin(file: str) -> str:
-    """The name that a part had when it was taken in, whatever was taken out of it since."""
-    folder, _, name = file.partition("/")
-    return f"{folder.partition('-')[0]}/{name}"
+    return {part.file for part in log.manifest.parts if not known[origin(part.file)]}
 
 
 def _packed(log: EventLog, store_id: str) -> dict[str, tuple[int, int]]:

@@ -50,7 +50,7 @@ def is_laid_out(log: EventLog, files: Collection[str]) -> bool:
 def _place(log: EventLog, files: Collection[str]) -> Path:
     parts = [(part.file, part.rows) for part in log.manifest.parts if part.file in files]
     # A ledger has the ids of all users; after an erasure it must not.
-    return log.folder.with_name(FOLDER) / fingerprint(FORMAT, getattr(log.manifest, "erasures", 0), parts)
+    return log.folder.with_name(FOLDER) / fingerprint(FORMAT, log.manifest.erasures, parts)
 
 
 def lay_out(log: EventLog, files: Collection[str]) -> Path:

@@ -22,9 +22,8 @@ from desirepath.errors import ConfigError
 from desirepath.events.log import EventLog
 from desirepath.live.feedback import Feedback
 from desirepath.live.project import Project
-from desirepath.schema import USER
+from desirepath.live.roster import Roster
 from desirepath.serving.access import Admin, Reader, Writer
-from desirepath.serving.gorse.directory import Directory
 from desirepath.serving.gorse.wire import moment_us, told
 from desirepath.serving.problems import ProblemError
 
@@ -67,10 +66,9 @@ class GorseProject:
         self.project = project
         said = from_toml(project.workspace.settings_path).get("gorse", {})
         self.config: GorseConfig = resolve({"gorse": GorseConfig}, {"gorse": said})["gorse"]
-        log = EventLog(project.workspace.events)
-        self.feedback = Feedback(project.store, log)
+        self.feedback = Feedback(project.store, EventLog(project.workspace.events))
         project.listeners.append(self.feedback.heed)
-        self.users = Directory(project, log.ids(USER))
+        self.users = Roster(project)
 
     def counted(self, name: str) -> Counted:
         """What stands for a non-personalized recommender.

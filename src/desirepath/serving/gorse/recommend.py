@@ -48,9 +48,9 @@ def span(request: Request, view: GorseProject) -> tuple[int, int]:
     return n, integer(request, "offset", 0, MAX_K)
 
 
-def wanted(request: Request, category: str | None = None) -> tuple[str, ...]:
+def wanted(request: Request) -> tuple[str, ...]:
     """Categories that items must all bear, of the path and of the query."""
-    asked = [category or "", *request.query_params.getlist("category")]
+    asked = [request.path_params.get("category", ""), *request.query_params.getlist("category")]
     found = tuple(dict.fromkeys(name for name in asked if name))
     if len(found) > 50 or any(len(name) > ID_LENGTH for name in found):
         raise bad("invalid category: at most 50, of at most 512 characters each")
@@ -58,23 +58,14 @@ def wanted(request: Request, category: str | None = None) -> tuple[str, ...]:
 
 
 @router.get("/recommend/{user_id}")
+@router.get("/recommend/{user_id}/{category}")
 async def recommend(user_id: str, request: Request, view: Asked) -> Response:
     """A list for a user; ids, or ids with scores where the client asks for version 2."""
-    return await _recommended(user_id, None, request, view)
-
-
-@router.get("/recommend/{user_id}/{category}")
-async def recommend_category(user_id: str, category: str, request: Request, view: Asked) -> Response:
-    """A list for a user, of one category."""
-    return await _recommended(user_id, category, request, view)
-
-
-async def _recommended(user_id: str, category: str | None, request: Request, view: GorseProject) -> Response:
     kind = request.query_params.get("write-back-type", "")
     delay_us = duration_us(request.query_params.get("write-back-delay", ""))
     if kind:
         named(kind, "write-back-type", KIND_LENGTH)
-    (n, offset), categories = span(request, view), wanted(request, category)
+    (n, offset), categories = span(request, view), wanted(request)
     reply = await _asked(view, named(user_id, "user-id"), n, offset, categories)
     shown = list(reply.items[offset : offset + n]) if reply is not None else []
     if kind and shown and reply is not None:
@@ -137,44 +128,21 @@ def _pairs(shown: Sequence[Shown]) -> list[tuple[str, float | None]]:
 
 
 @router.get("/collaborative-filtering/{user_id}")
-async def collaborative(user_id: str, request: Request, view: Asked) -> Response:
-    """The model's list for a user, with scores."""
-    return await _candidates(user_id, None, request, view)
-
-
 @router.get("/intermediate/recommend/{user_id}")
-async def intermediate(user_id: str, request: Request, view: Asked) -> Response:
-    """The same under its old name."""
-    return await _candidates(user_id, None, request, view)
-
-
 @router.get("/intermediate/recommend/{user_id}/{category}")
-async def intermediate_category(user_id: str, category: str, request: Request, view: Asked) -> Response:
-    """The same under its old name, of one category."""
-    return await _candidates(user_id, category, request, view)
-
-
-async def _candidates(user_id: str, category: str | None, request: Request, view: GorseProject) -> Response:
-    (n, offset), categories = span(request, view), wanted(request, category)
+async def candidates(user_id: str, request: Request, view: Asked) -> Response:
+    """The model's list for a user, with scores; under its old names too."""
+    (n, offset), categories = span(request, view), wanted(request)
     reply = await _asked(view, named(user_id, "user-id"), n, offset, categories)
     return answer(scores(_pairs(reply.items[offset : offset + n] if reply else ())))
 
 
 @router.post("/session/recommend")
+@router.post("/session/recommend/{category}")
 async def session(request: Request, view: Asked) -> Response:
     """A list for who did what the body says, with scores."""
-    return await _session(None, request, view)
-
-
-@router.post("/session/recommend/{category}")
-async def session_category(category: str, request: Request, view: Asked) -> Response:
-    """A list for a session, of one category."""
-    return await _session(category, request, view)
-
-
-async def _session(category: str | None, request: Request, view: GorseProject) -> Response:
     given = [read(_UNNAMED | {k: v for k, v in one.items() if v}) for one in await read_objects(request)]
-    (n, offset), categories = span(request, view), wanted(request, category)
+    (n, offset), categories = span(request, view), wanted(request)
     if not n or not _has(view, categories):
         return answer([])
     moments = [one.time_us for one in given if one.time_us is not None]
@@ -192,37 +160,27 @@ async def _session(category: str | None, request: Request, view: GorseProject) -
 
 
 @router.get("/latest")
+@router.get("/latest/{category}")
 async def latest(request: Request, view: Asked) -> Response:
     """The newest items; the score is the moment, seconds since 1970."""
-    return await _counted("latest", None, request, view)
-
-
-@router.get("/latest/{category}")
-async def latest_category(category: str, request: Request, view: Asked) -> Response:
-    """The newest items of one category."""
-    return await _counted("latest", category, request, view)
+    return await _counted("latest", request, view)
 
 
 @router.get("/popular")
+@router.get("/popular/{category}")
 async def popular(request: Request, view: Asked) -> Response:
     """The items that most was done to; the score is their share."""
-    return await _counted("popular", None, request, view)
-
-
-@router.get("/popular/{category}")
-async def popular_category(category: str, request: Request, view: Asked) -> Response:
-    """The items of one category that most was done to."""
-    return await _counted("popular", category, request, view)
+    return await _counted("popular", request, view)
 
 
 @router.get("/non-personalized/{name}")
 async def non_personalized(name: str, request: Request, view: Asked) -> Response:
     """The list of a recommender that depends on nobody."""
-    return await _counted(view.counted(name), None, request, view)
+    return await _counted(view.counted(name), request, view)
 
 
-async def _counted(kind: Counted, category: str | None, request: Request, view: GorseProject) -> Response:
-    (n, offset), categories = span(request, view), wanted(request, category)
+async def _counted(kind: Counted, request: Request, view: GorseProject) -> Response:
+    (n, offset), categories = span(request, view), wanted(request)
     without = request.query_params.get("user-id", "")
 
     def work() -> list[tuple[str, float | None]]:
@@ -276,27 +234,18 @@ def _newest(
     return found, moment[found]
 
 
-@router.get("/item/{item_id}/neighbors")
-async def item_neighbors(item_id: str, request: Request, view: Asked) -> Response:
-    """Items like one, with their likeness."""
-    return await _like_item(item_id, None, request, view)
-
-
-@router.get("/item/{item_id}/neighbors/{category}")
-async def item_neighbors_category(item_id: str, category: str, request: Request, view: Asked) -> Response:
-    """Items like one, of one category."""
-    return await _like_item(item_id, category, request, view)
-
-
 @router.get("/item-to-item/{name}/{item_id}")
 async def item_to_item(name: str, item_id: str, request: Request, view: Asked) -> Response:
     """Items like one, of a recommender by name."""
     view.check_like(name, "item_to_item")
-    return await _like_item(item_id, None, request, view)
+    return await like_item(item_id, request, view)
 
 
-async def _like_item(item_id: str, category: str | None, request: Request, view: GorseProject) -> Response:
-    (n, offset), categories = span(request, view), wanted(request, category)
+@router.get("/item/{item_id}/neighbors")
+@router.get("/item/{item_id}/neighbors/{category}")
+async def like_item(item_id: str, request: Request, view: Asked) -> Response:
+    """Items like one, with their likeness."""
+    (n, offset), categories = span(request, view), wanted(request)
     without = request.query_params.get("user-id", "")
 
     def work() -> list[tuple[str, float | None]]:
@@ -319,20 +268,16 @@ async def _like_item(item_id: str, category: str | None, request: Request, view:
     return answer(scores(await asyncio.to_thread(work) if n else []))
 
 
-@router.get("/user/{user_id}/neighbors")
-async def user_neighbors(user_id: str, request: Request, view: Asked) -> Response:
-    """Users like one, with their likeness."""
-    return await _like_user(user_id, request, view)
-
-
 @router.get("/user-to-user/{name}/{user_id}")
 async def user_to_user(name: str, user_id: str, request: Request, view: Asked) -> Response:
     """Users like one, of a recommender by name."""
     view.check_like(name, "user_to_user")
-    return await _like_user(user_id, request, view)
+    return await like_user(user_id, request, view)
 
 
-async def _like_user(user_id: str, request: Request, view: GorseProject) -> Response:
+@router.get("/user/{user_id}/neighbors")
+async def like_user(user_id: str, request: Request, view: Asked) -> Response:
+    """Users like one, with their likeness."""
     n, offset = span(request, view)
 
     def work() -> list[tuple[str, float | None]]:

@@ -1,54 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All users that a project knows: those of the log, those of the table, and those that came since.
+"""All users that a project knows by id: who did something, who stands in the table, who was told of since.
 
 Pages go by id, in the order of its bytes, whatever the database's own order is. It knows no HTTP.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from sqlalchemy import Connection, String, collate, select, type_coerce
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, select
 
-from desirepath.live.project import Project
-from desirepath.live.store import LiveStore
+from desirepath.live.folding import by_bytes
 from desirepath.live.tables import users
 from desirepath.schema import USER
+
+if TYPE_CHECKING:
+    from desirepath.live.directory import Directory
+    from desirepath.live.project import Project
 
 MET_S = 5.0
 """How long a user who was found is not asked for again, seconds."""
 AT_ONCE = 500
 """Ids in one question to the database."""
+MANY_NEW = 20_000
+"""New users from which all are ordered again."""
 
 
-class Directory:
-    """The users of one project."""
+class Roster:
+    """The users of one project, found and listed by id."""
 
-    def __init__(self, project: Project, base: pl.Series) -> None:
-        """Begin with the ids of the log; those of the table of users are added."""
+    def __init__(self, project: Project) -> None:
+        """Look at `project`; nothing is read yet."""
         self._project, self._store = project, project.store
+        self._lock = threading.Lock()
+        self._made_of: tuple[Directory, pl.DataFrame | None] | None = None
+        self._ordered = self._fresh = pl.Series(USER, [], dtype=pl.String)
+        self._n_ordered = 0
         self._met: set[str] = set()
         self._met_until_s = 0.0
-        self._begin(base)
 
-    def _begin(self, base: pl.Series) -> None:
-        self._ground, place = self._project.base, self._project.workspace.table("users")
-        self._table = pl.scan_parquet(place) if place.exists() else None
-        if self._table is not None:
-            ids = self._table.select(pl.col(USER).cast(pl.String)).collect()[USER]
-            base = pl.concat([base.alias(USER), ids])
-        self._ids = base.drop_nulls().unique().sort()
-
-    @property
-    def _base(self) -> pl.Series:
-        """Ids of the log and of the table; those of a log that was packed anew, where it was."""
-        if self._project.base is not self._ground:
-            self._begin(self._project.base.users.ids)
-        return self._ids
+    def _known(self) -> tuple[pl.Series, pl.Series]:
+        """Ids of who did something or stands in the table, in order: most of them, and who came since."""
+        directory, table = self._project.directory, self._project.records.user_table
+        met = directory.users()
+        with self._lock:
+            is_other = self._made_of is None or any(
+                now is not was for now, was in zip((directory, table), self._made_of, strict=True)
+            )
+            if is_other or len(met) > self._n_ordered + MANY_NEW:
+                said = [] if table is None else [table.get_column(USER).cast(pl.String).rename("id")]
+                whole = pl.concat([met.rename("id"), *said]).drop_nulls()
+                self._ordered, self._n_ordered = whole.unique().sort(), len(met)
+                self._made_of = directory, table
+            if len(met) != self._n_ordered + len(self._fresh):
+                self._fresh = met[self._n_ordered :].sort()
+            return self._ordered, self._fresh
 
     def knows(self, user_ids: Iterable[str]) -> bool:
         """Whether all of these are known without asking the database; what others erase is noticed soon."""
@@ -81,8 +91,10 @@ class Directory:
         """Up to n users in the order of their ids, and the cursor of the next page ("" at the end)."""
         found: list[tuple[str, dict[str, Any]]] = []
         while len(found) <= n:
-            place = int(self._base.search_sorted(after, side="right")) if after else 0
-            base = self._base.slice(place, n + 1).to_list()
+            base = []
+            for ids in self._known():
+                place = int(ids.search_sorted(after, side="right")) if after else 0
+                base += ids.slice(place, n + 1).to_list()
             live = self._after(after, n + 1)
             names = sorted({*base, *live}, key=lambda name: name.encode("utf-8", "surrogatepass"))[: n + 1]
             if not names:
@@ -97,14 +109,18 @@ class Directory:
 
     def _tabled(self, user_ids: list[str]) -> dict[str, dict[str, Any]]:
         """What the table of users says of some."""
-        if self._table is None or not user_ids:
+        table = self._project.records.user_table
+        if table is None or not user_ids:
             return {}
-        rows = self._table.filter(pl.col(USER).is_in(user_ids)).collect()
+        rows = table.filter(pl.col(USER).cast(pl.String).is_in(user_ids))
         return {str(row.pop(USER)): row for row in rows.to_dicts()}
 
     def _is_base(self, user_id: str) -> bool:
-        place = int(self._base.search_sorted(user_id))
-        return place < len(self._base) and self._base[place] == user_id
+        for ids in self._known():
+            place = int(ids.search_sorted(user_id))
+            if place < len(ids) and ids[place] == user_id:
+                return True
+        return False
 
     def _deleted(self, user_ids: list[str]) -> dict[str, bool]:
         """Whether each was deleted, of those who have a row in the store."""
@@ -121,18 +137,10 @@ class Directory:
         return told
 
     def _after(self, after: str, n: int) -> dict[str, dict[str, Any]]:
-        column = _by_bytes(self._store)
-
         def work(connection: Connection) -> dict[str, dict[str, Any]]:
+            column = by_bytes(users.c.user_id, connection.dialect.name)
             chosen = select(users.c.user_id, users.c.attributes).where(column > after).order_by(column)
             return {name: dict(known or {}) for name, known in connection.execute(chosen.limit(n))}
 
         told: dict[str, dict[str, Any]] = self._store.read(work)
         return told
-
-
-def _by_bytes(store: LiveStore) -> ColumnElement[str]:
-    """The ids as a column that is ordered by bytes."""
-    if store.engine.dialect.name == "postgresql":
-        return type_coerce(collate(users.c.user_id, "C"), String)
-    return users.c.user_id
