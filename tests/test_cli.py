@@ -56,6 +56,7 @@ OPTIONS = {
     "models list": {"--json"},
     "models promote": {"--reason", "--json"},
     "models rollback": {"--reason", "--json"},
+    "scenarios value": {"--rules", "--as", "--since", "--most", "--database", "--json"},
 }
 SELECTION = {
     *("--by", "--per", "--session-gap", "--collapse", "--at-once", "--actions", "--start", "--end"),
@@ -127,7 +128,7 @@ def options_of(commands) -> dict[str, set[str]]:
 def test_the_options_are_frozen():
     commands = dict(typer.main.get_command(cli.app).commands)
     mine = commands.pop("mine")
-    for group in ("keys", "models"):
+    for group in ("keys", "models", "scenarios"):
         verbs = commands.pop(group).commands
         commands |= {f"{group} {name}": command for name, command in verbs.items()}
     assert options_of(commands) == OPTIONS

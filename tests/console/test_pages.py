@@ -196,6 +196,21 @@ def test_language_and_look_are_remembered(browser: Browser, console: str) -> Non
         assert watch.faults == []
 
 
+def test_rules_are_valued_before_anyone_sees_them(browser: Browser, console: str) -> None:
+    """Where nothing was served under a scenario, or its lists tell too little, the page says so."""
+    with visiting(browser, console) as (page, watch):
+        page.goto(f"{console}/console/experiments")
+        page.locator(".dp-card", has_text="Before it goes live").locator("select").select_option(
+            label="cheap"
+        )
+        page.get_by_role("button", name="Value them").click()
+        expect(page.locator(".dp-problem")).to_contain_text("Nothing can be said", timeout=20_000)
+        page.locator(".dp-editor textarea").fill("diversty = 0.5")
+        page.get_by_role("button", name="Value them").click()
+        expect(page.locator(".dp-problem")).to_contain_text("diversity", timeout=20_000)
+        assert watch.faults == []
+
+
 def test_tables_sort_filter_and_export(browser: Browser, console: str) -> None:
     """The grid's order against that of the exported file, which was sorted by nobody."""
     with visiting(browser, console) as (page, watch):

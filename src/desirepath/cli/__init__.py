@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 import desirepath
-from desirepath.cli import bench, importing, keys, live, mining, models, people, serving, verbs
+from desirepath.cli import bench, importing, keys, live, mining, models, people, scenarios, serving, verbs
 from desirepath.cli.application import app, err, out
 from desirepath.errors import DesirepathError
 
@@ -30,6 +30,7 @@ __all__ = [
     "mining",
     "models",
     "people",
+    "scenarios",
     "serving",
     "verbs",
 ]

@@ -82,7 +82,7 @@ class Preview:
             with box("dp-third"):
                 Text(words("settings.rules"), "dp-note", "p")
                 self.text = (
-                    ui.textarea(value=self._written(self.name))
+                    ui.textarea(value=written(self.project.scenarios.now().scenarios[self.name]))
                     .classes("dp-editor")
                     .props("outlined autogrow")
                 )
@@ -98,16 +98,10 @@ class Preview:
         with self.before, box("dp-empty"):
             Text(words("settings.press"), tag="span")
 
-    def _written(self, name: str) -> str:
-        """A scenario as TOML: only what is not as it is by default."""
-        scenario = to_plain(self.project.scenarios.now().scenarios[name])
-        lines = [f"{key} = {_toml(value)}" for key, value in scenario.items() if value != DEFAULTS.get(key)]
-        return "\n".join(lines) or '# filter = "price < 20"\n# diversity = 0.5\n# caps = { category = 2 }'
-
     def _pick(self, names: list[str], place: object) -> None:
         if str(place).isdigit() and int(str(place)) < len(names):
             self.name = names[int(str(place))]
-            self.text.value = self._written(self.name)
+            self.text.value = written(self.project.scenarios.now().scenarios[self.name])
 
     async def _find(self, text: str) -> None:
         found = await aside(self.visit.desk.directory.find_users, text)
@@ -164,6 +158,13 @@ class Preview:
             Text(told, "dp-note", "p")
             for note in reply.notes:
                 Text(note, "dp-note", "p")
+
+
+def written(scenario: ScenarioConfig) -> str:
+    """A scenario as TOML: only what is not as it is by default."""
+    options = to_plain(scenario)
+    lines = [f"{key} = {_toml(value)}" for key, value in options.items() if value != DEFAULTS.get(key)]
+    return "\n".join(lines) or '# filter = "price < 20"\n# diversity = 0.5\n# caps = { category = 2 }'
 
 
 def _moved(words: Any, rank: int, before: int | None) -> None:

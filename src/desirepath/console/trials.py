@@ -9,6 +9,7 @@ from nicegui import ui
 
 from desirepath.console import charts
 from desirepath.console.controls import Text, aside, box, waiting
+from desirepath.console.forecast import MOST_LISTS, Forecast
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.words import percent
 
@@ -37,7 +38,6 @@ async def trials(visit: Visit) -> None:
                 words("experiments.none_note", file=project.workspace.settings_path),
             ):
                 Text(EXAMPLE, "dp-code", "pre")
-            return
         with box("dp-grid"):
             for one in found:
                 kind = words(f"experiments.{one['kind']}")
@@ -50,6 +50,9 @@ async def trials(visit: Visit) -> None:
                         _interleaved(visit, one)
                     else:
                         _compared(visit, one)
+            note = words("experiments.before_note", n=f"{MOST_LISTS:,}")
+            with card(words("experiments.before"), note, "dp-all"):
+                Forecast(visit)
 
 
 def _compared(visit: Visit, one: dict[str, Any]) -> None:

@@ -91,8 +91,8 @@ class Timing:
 
     which is wide for users of whom little is known. From an hour to 30 days, time runs by the hours of the
     week, faster where more people come back (`WeekClock`). With `lasting` above 0, H is multiplied, on each
-    scale, by that power of how much more came in the newest tenth of the log, for what the paces foresaw, than
-    before it. Gaps that had not ended when the log did count as time at risk (censored): people who
+    scale, by that power of how much more came in the newest tenth of the log, for what the paces foresaw,
+    than before it. Gaps that had not ended when the log did count as time at risk (censored): people who
     left are not forgotten, nor the last gap of those who stay.
 
     Source: piecewise exponential hazards with gamma frailty and its conjugate update: Clayton, "A model for
