@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import time
 from datetime import UTC, datetime
@@ -15,7 +16,6 @@ import pytest
 from sqlalchemy import insert, select
 from stored import row
 
-import worlds
 from desirepath import flows
 from desirepath.events import erasure as log_erasure
 from desirepath.events.log import EventLog
@@ -376,10 +376,15 @@ def test_a_store_that_was_erased_from_before_hashes_who_it_was(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_workspace_that_run_made_holds_him_nowhere(tmp_path: Path) -> None:
     """Everything that a run leaves: the log, lists, segments, mined tables, models, the report."""
-    world = (
-        worlds.cycle(n_users=60).to_frame().with_columns(pl.col("user_id").replace({"u7": WHO, "u8": OTHER}))
-    )
-    world.select("user_id", "item_id", "action", "time").write_csv(tmp_path / "log.csv")
+    chance = random.Random(1)
+    names = [WHO, OTHER, *(f"u{n}" for n in range(58))]
+    rows = [
+        (name, f"i{(k + turn + chance.randint(0, 1)) % 25}", 1_700_000_000 + 3600 * turn + k)
+        for k, name in enumerate(names)
+        for turn in range(12)
+    ]
+    world = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    world.write_csv(tmp_path / "log.csv")
     table = pl.DataFrame({"user_id": world["user_id"].unique()}).with_columns(age=pl.lit(30))
     folder = tmp_path / "shop"
     words = ["recommend.transformer=false", "training.epochs=1"]

@@ -307,7 +307,7 @@ class Project:
         Cost: a look at an index, and at a file's date, where nothing changed.
         """
         self._follow_items()
-        self._follow_erasures()
+        left = self._follow_erasures()
         if self._followed is not None and self._followed.catch_up():
             with self.changed:
                 self.changed.notify_all()
@@ -318,16 +318,23 @@ class Project:
                 if len(log) and content_of(log) != self._content:
                     self._stand_on_log()
             self._log_stamp = now
+        self._let_go(left)
 
-    def _follow_erasures(self) -> None:
-        """Know who was erased through other processes, and nobody of whom all files are rid."""
+    def _follow_erasures(self) -> set[str]:
+        """Know who was erased through other processes; those known of whom all files are rid by now."""
+        known = set(self.erased)
         self.store.read(self.store.refusals.follow)
-        now = dict(self.store.read(erasures))
-        fresh = {user_id: before for user_id, before in now.items() if self.erased.get(user_id) != before}
+        waiting = dict(self.store.read(erasures))
+        fresh = {user_id: before for user_id, before in waiting.items() if self.erased.get(user_id) != before}
         if fresh:
             self._forgot(fresh)
-        for user_id in self.erased.keys() - now.keys():
-            del self.erased[user_id]
+        return known - waiting.keys()
+
+    def _let_go(self, left: set[str]) -> None:
+        """Think no more of erased users, once the log that answers stand on is rid of them too."""
+        for user_id in left:
+            self.erased.pop(user_id, None)
+            self._is_settled = False  # the row that named him was the last to go
 
     def _follow_items(self) -> None:
         # Clocks of machines differ a little: what is new is looked at again for a while, not for ever.
@@ -353,7 +360,7 @@ class Project:
             self._is_settled = done.is_settled
         if len(EventLog(self.workspace.events)):
             self._stand_on_log()
-        self._follow_erasures()
+        self._let_go(self._follow_erasures())
         return done
 
     def settle(self) -> None:

@@ -134,7 +134,8 @@ class Roster:
             return found
 
         told: dict[str, bool] = self._store.read(work) if user_ids else {}
-        return told
+        # Of who has just left all files, the log that answers stand on may still have the id.
+        return {name: True for name in user_ids if name in self._project.erased} | told
 
     def _after(self, after: str, n: int) -> dict[str, dict[str, Any]]:
         def work(connection: Connection) -> dict[str, dict[str, Any]]:
