@@ -26,7 +26,6 @@ import numpy as np
 import polars as pl
 
 from desirepath.patterns.constraints import ConstraintConfig
-from desirepath.patterns.contrast import ContrastConfig, contrast
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.frequent import MiningConfig, least_count, mine
 from desirepath.sequences import Vocabulary
@@ -136,6 +135,8 @@ def case(name: str, python: str, repeats: int) -> dict[str, Any]:
 
 def contrasted(python: str, repeats: int) -> dict[str, Any]:
     """LEVIATHAN, even lines against odd lines, patterns that 58 of a half hold."""
+    from desirepath.patterns.contrast import ContrastConfig, contrast
+
     path = FOLDER / "LEVIATHAN.txt"
     database = read(path)
     label = np.arange(database.n_sequences) % 2

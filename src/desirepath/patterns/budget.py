@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from numba.core.event import Event, Listener, install_listener
 from numpy.typing import NDArray
 
 from desirepath.patterns.gauge import (
@@ -25,6 +24,7 @@ from desirepath.patterns.gauge import (
     TOO_LONG,
     TOO_MANY,
 )
+from desirepath.patterns.machine_code import compiling
 
 T = TypeVar("T")
 LEAST_WAIT_S = 0.05
@@ -59,18 +59,16 @@ def share_out(
             gauge[STOP] = INTERRUPTED
 
     threads = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in range(n_threads)]
-    clock = _Clock()
+    ends = max_seconds + _clock_s()
     try:
-        with install_listener("numba:compile", clock):
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                while max_seconds and thread.is_alive() and gauge[STOP] == RUNNING:
-                    left = max_seconds - clock.seconds
-                    thread.join(max(left, LEAST_WAIT_S))
-                    if thread.is_alive() and clock.seconds >= max_seconds and gauge[STOP] == RUNNING:
-                        gauge[STOP] = TOO_LONG
-                thread.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while max_seconds and thread.is_alive() and gauge[STOP] == RUNNING:
+                thread.join(max(ends - _clock_s(), LEAST_WAIT_S))
+                if thread.is_alive() and _clock_s() >= ends and gauge[STOP] == RUNNING:
+                    gauge[STOP] = TOO_LONG
+            thread.join()
     except BaseException:
         gauge[STOP] = INTERRUPTED
         raise
@@ -79,32 +77,9 @@ def share_out(
     return done
 
 
-class _Clock(Listener):
-    """Seconds since it was made, less those in which numba compiled; compiling holds a lock of its own."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._depth = 0
-        self._paused_at = 0.0
-        self._paused = 0.0
-
-    def on_start(self, event: Event) -> None:
-        """A kernel begins to be compiled, perhaps within another."""
-        if self._depth == 0:
-            self._paused_at = time.monotonic()
-        self._depth += 1
-
-    def on_end(self, event: Event) -> None:
-        """It is compiled."""
-        self._depth -= 1
-        if self._depth == 0:
-            self._paused += time.monotonic() - self._paused_at
-
-    @property
-    def seconds(self) -> float:
-        """The time that counts."""
-        now = self._paused_at if self._depth else time.monotonic()
-        return now - self._began - self._paused
+def _clock_s() -> float:
+    """A clock that stands while kernels are compiled."""
+    return time.monotonic() - compiling.seconds
 
 
 def stopped_by(gauge: NDArray[np.int64], max_seconds: float) -> str:

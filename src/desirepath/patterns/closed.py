@@ -7,11 +7,11 @@ symbol finds all patterns that are shorter by one. It knows trees in depth-first
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.patterns.found import PrefixTree
+from desirepath.patterns.kernels import inner, kernel
 
 
 def closed(tree: PrefixTree) -> NDArray[np.bool_]:
@@ -28,7 +28,7 @@ def maximal(tree: PrefixTree) -> NDArray[np.bool_]:
     return ~_contained(tree.parent, tree.symbol, tree.support, tree.length)[1]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _contained(
     parent: NDArray[np.int32],
     symbol: NDArray[np.int32],
@@ -76,7 +76,7 @@ def _contained(
     return same, some
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _slot(node: int, symbol: int, mask: int) -> int:
     """Where a child is looked for first."""
     mixed = (node + 2) * 0x9E3779B97F4A7C1 + (symbol + 1) * 0x2545F4914F6CDD1D

@@ -7,18 +7,18 @@ counted once a sequence. It knows nothing of how the antecedent came about.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.patterns.gauge import RUNNING, STOP, check_found, may_hold
+from desirepath.patterns.kernels import inner
 
 Found = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 """Symbols of all rules, antecedent then consequent; for each rule the lengths of both, its support and its
 antecedent's; the median delay in seconds; and how many symbols and rules there are."""
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def consequents(
     rows: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]],
     places: tuple[NDArray[np.int32], NDArray[np.int32]],
@@ -101,7 +101,7 @@ def consequents(
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _sets(
     places: tuple[NDArray[np.int32], NDArray[np.int32]],
     windows: NDArray[np.int32],
@@ -137,7 +137,7 @@ def _sets(
     return members, begins
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _count(
     owner: NDArray[np.int32],
     of_set: NDArray[np.int64],
@@ -162,7 +162,7 @@ def _count(
     stamp[-1] = tick
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _delay(
     rows: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]],
     windows: NDArray[np.int32],
@@ -190,7 +190,7 @@ def _delay(
     return float(np.median(delays[:n]))
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _keep(
     found: Found,
     antecedent: NDArray[np.int64],

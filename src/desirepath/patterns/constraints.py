@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, nearest
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.sequences import Vocabulary
 
 
@@ -150,7 +150,7 @@ def windows(
     return Windows(lo=lo, hi=hi, top=top, together=together)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _windows(
     offsets: NDArray[np.int64],
     place: NDArray[np.int32],

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.patterns.gauge import RUNNING, STOP, inner, may_hold
+from desirepath.patterns.gauge import RUNNING, STOP, may_hold
 from desirepath.patterns.harvest import count_for_top, emit, longer, taller
+from desirepath.patterns.kernels import inner
 from desirepath.patterns.lanes import LANES, reaching, step_past
 
 # A level on the way down: its node; its next, last and number of extensions and where they stand in

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.suffixes import Entries, Source
 
 
@@ -71,7 +71,7 @@ def encode(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _count(
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -92,7 +92,7 @@ def _count(
     return supports
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _encode(
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ShapeError
+from desirepath.patterns.kernels import kernel
 from desirepath.sequences import Vocabulary
 
 TOGETHER = " + "
@@ -164,7 +164,7 @@ class Patterns:
         return lists if len(self) else pl.Series("pattern", [], dtype=pl.List(pl.String))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _depths(parent: NDArray[np.int32]) -> NDArray[np.int32]:
     depth = np.ones(len(parent), np.int32)
     for node in range(len(parent)):
@@ -173,7 +173,7 @@ def _depths(parent: NDArray[np.int32]) -> NDArray[np.int32]:
     return depth
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _spelled(
     parent: NDArray[np.int32], symbol: NDArray[np.int32], nodes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

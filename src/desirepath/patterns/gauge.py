@@ -6,15 +6,11 @@ It knows integers alone; `budget` turns the stop sign into words.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-inner: Any = partial(numba.njit, nogil=True, cache=True, no_cpython_wrapper=True)
-"""Compiles what only compiled code calls; without a door for Python it takes a quarter less time."""
+from desirepath.patterns.kernels import inner
+
 # Entries of a gauge; from WORKERS on, two for each worker: patterns found and bytes held.
 STOP, MOST_PATTERNS, MOST_BYTES, WORKERS = range(4)
 # Values of the stop sign.

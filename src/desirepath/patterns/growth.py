@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.patterns.gauge import RUNNING, STOP, check_found, may_hold
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.projection import OWNER, count, fill, longer
 
 # Entries of `options`.
@@ -23,7 +23,7 @@ JOINED, ANSWER = 1, 2
 STARTS, ENDS = 1, 2
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def grow(
     rows: NDArray[np.int32],
     first: tuple[NDArray[np.int32], NDArray[np.int64]],
@@ -106,7 +106,7 @@ def grow(
     return found[0], found[1], found[2], found[3]
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _put(
     pending: NDArray[np.int64],
     at: int,
@@ -121,13 +121,13 @@ def _put(
     pending[at, 3], pending[at, 4], pending[at, 5] = begin, end, support
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _write(nodes: NDArray[np.int32], at: int, child: NDArray[np.int64], n: int, answer: bool) -> None:
     nodes[0, at], nodes[1, at], nodes[2, at] = child[2], child[0] % n, child[5]
     nodes[3, at] = (JOINED if child[0] >= n else 0) | (ANSWER if answer else 0)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _chosen(
     touched: NDArray[np.int32],
     tally: NDArray[np.int64],
@@ -159,7 +159,7 @@ def _chosen(
     return np.sort(chosen)[::-1].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _repeats(path: NDArray[np.int64], depth: int, code: int, n: int) -> bool:
     """Whether the symbol stands in the element before the one that it would join or open."""
     last = depth
@@ -173,7 +173,7 @@ def _repeats(path: NDArray[np.int64], depth: int, code: int, n: int) -> bool:
     return hit
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _step(
     path: NDArray[np.int64],
     depth: int,
@@ -199,7 +199,7 @@ def _step(
         path[3, depth], path[4, depth] = path[3, depth - 1], flag & ENDS
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _is_answer(path: NDArray[np.int64], depth: int, options: NDArray[np.int64]) -> bool:
     return bool(
         depth + 1 >= options[MIN_LENGTH]
@@ -209,7 +209,7 @@ def _is_answer(path: NDArray[np.int64], depth: int, options: NDArray[np.int64]) 
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _raise_bar(best: NDArray[np.int64], support: int, limits: NDArray[np.int64]) -> None:
     """Keep the k largest supports as a heap, the smallest at 0, and never look below it again."""
     if support <= best[0]:
@@ -227,7 +227,7 @@ def _raise_bar(best: NDArray[np.int64], support: int, limits: NDArray[np.int64])
     limits[MIN_COUNT] = max(limits[MIN_COUNT], best[0])
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _distinct(owner: NDArray[np.int32], ends: NDArray[np.int32], size: int) -> int:
     n = 0
     for i in range(size):
@@ -236,7 +236,7 @@ def _distinct(owner: NDArray[np.int32], ends: NDArray[np.int32], size: int) -> i
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _wider(table: NDArray[Any]) -> NDArray[Any]:
     """The table with twice the columns."""
     grown = np.empty((table.shape[0], 2 * table.shape[1]), table.dtype)
@@ -244,7 +244,7 @@ def _wider(table: NDArray[Any]) -> NDArray[Any]:
     return grown
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _taller(table: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """The table with twice the lines, `size` at least."""
     grown = np.empty((max(size, 2 * table.shape[0]), table.shape[1]), table.dtype)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from desirepath.patterns.gauge import check_found, inner, may_hold
+from desirepath.patterns.gauge import check_found, may_hold
+from desirepath.patterns.kernels import inner
 
 
 class Tree(NamedTuple):

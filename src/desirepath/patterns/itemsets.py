@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,8 @@ from desirepath.patterns.constraints import ConstraintConfig, check_database
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.found import PrefixTree
 from desirepath.patterns.frequent import ANY_LENGTH, MiningConfig
-from desirepath.patterns.gauge import RUNNING, STOP, check_found, inner, may_hold, new_gauge
+from desirepath.patterns.gauge import RUNNING, STOP, check_found, may_hold, new_gauge
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.projection import count, fill, longer, supports
 
 PIECES_A_THREAD = 8
@@ -92,7 +92,7 @@ def _shares(work: NDArray[np.int64], n_threads: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _grow(
     rows: NDArray[np.int32],
     first: tuple[NDArray[np.int32], NDArray[np.int64]],

@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic as _untyped
 
-intrinsic: Any = _untyped
+from desirepath.patterns.kernels import instruction
 
 LANES = 64
 """Numbers in a block."""
@@ -30,9 +28,10 @@ def _loaded(builder: Any, block: tuple[Any, Any]) -> Any:
     return builder.load(block[0], align=1)
 
 
-@intrinsic
+@instruction
 def reaching(typing_context: Any, array: Any, last: Any, least: Any) -> Any:
     """How many i < 64 have array[last + i] >= array[least + i]."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         array_type = signature.args[0]
@@ -44,12 +43,13 @@ def reaching(typing_context: Any, array: Any, last: Any, least: Any) -> Any:
     return types.int64(array, types.int64, types.int64), generate
 
 
-@intrinsic
+@instruction
 def step_past(typing_context: Any, array: Any, place: Any, least: Any, out: Any, otherwise: Any) -> Any:
     """For i < 64: array[out + i] = array[place + i] + 1 where that place is >= array[least + i].
 
     Elsewhere it becomes array[otherwise + i], or the largest number when `otherwise` is below 0.
     """
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         array_type = signature.args[0]

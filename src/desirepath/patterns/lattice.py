@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.patterns.constraints import ConstraintConfig, named
 from desirepath.patterns.found import PrefixTree
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.sequences import Vocabulary
 
 
@@ -114,14 +114,14 @@ def _together(tree: PrefixTree) -> NDArray[np.bool_]:
     return np.zeros(len(tree), bool) if tree.joined is None else tree.joined
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _mark_above(parent: NDArray[np.int32], kept: NDArray[np.bool_]) -> None:
     for node in range(len(parent) - 1, -1, -1):
         if kept[node] and parent[node] >= 0:
             kept[parent[node]] = True
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _answers(
     parent: NDArray[np.int32],
     symbol: NDArray[np.int32],
@@ -154,7 +154,7 @@ def _answers(
     return right
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _stands_before(
     parent: NDArray[np.int32], symbol: NDArray[np.int32], joined: NDArray[np.bool_], node: int
 ) -> bool:
@@ -172,7 +172,7 @@ def _stands_before(
     return False
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _best_above(
     parent: NDArray[np.int32],
     code: NDArray[np.int64],
@@ -218,7 +218,7 @@ def _best_above(
     return best
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _child(
     node: int, wanted: int, code: NDArray[np.int64], order: NDArray[np.int64], begins: NDArray[np.int64]
 ) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from desirepath.patterns.constrained import prepare
 from desirepath.patterns.constraints import ConstraintConfig, check_database, named, windows
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.found import Patterns, PrefixTree
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.matrix import occurrence_only
 from desirepath.patterns.projection import HI, LO, SYMBOL, TOGETHER, TOP
 from desirepath.patterns.rules import RuleConfig
@@ -132,7 +132,7 @@ def _frame(database: SequenceDatabase, row_ML: NDArray[np.int64], ordinal: NDArr
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _trace(
     rows: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -265,7 +265,7 @@ def match_rule(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _follow(
     offsets: NDArray[np.int64],
     side: NDArray[np.int32],

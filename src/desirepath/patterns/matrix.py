@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -21,6 +20,7 @@ from desirepath.patterns.constrained import prepare
 from desirepath.patterns.constraints import ConstraintConfig, check_database
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.found import Patterns, PrefixTree
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.projection import OWNER, TOGETHER, count, fill, longer
 from desirepath.patterns.spelling import Spelled, tree_of
 
@@ -148,7 +148,7 @@ def occurrence_only(constraints: ConstraintConfig | None) -> ConstraintConfig:
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _walk(
     rows: NDArray[np.int32],
     first: tuple[NDArray[np.int32], NDArray[np.int64]],
@@ -214,7 +214,7 @@ def _walk(
     return held[0, :n_held].copy(), held[1, :n_held].copy(), held[2, :n_held].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _who(
     rows: NDArray[np.int32],
     ends: NDArray[np.int32],

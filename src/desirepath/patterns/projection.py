@@ -7,15 +7,16 @@ begin, in order of ends. It knows rows as integers alone; `constraints.windows` 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from desirepath.patterns.kernels import inner, kernel
 
 # Lines of the table of rows that all kernels read.
 SYMBOL, OWNER, LO, HI, TOP, TOGETHER = range(6)
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def count(
     rows: NDArray[np.int32],
     ends: NDArray[np.int32],
@@ -84,7 +85,7 @@ def count(
     return n_touched
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def fill(
     rows: NDArray[np.int32],
     ends: NDArray[np.int32],
@@ -134,7 +135,7 @@ def fill(
     stamp[n_codes] = tick
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def longer(array: NDArray[np.int32], size: int) -> NDArray[np.int32]:
     """The array with room for `size` entries at least; grown by half at a time."""
     if size <= len(array):
@@ -144,7 +145,7 @@ def longer(array: NDArray[np.int32], size: int) -> NDArray[np.int32]:
     return grown
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def kept_rows(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],
@@ -187,7 +188,7 @@ def kept_rows(
     return kept
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def supports(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], kept: NDArray[np.bool_], n_symbols: int
 ) -> NDArray[np.int64]:
@@ -202,7 +203,7 @@ def supports(
     return support
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def by_symbol(
     symbol: NDArray[np.int32], owner: NDArray[np.int32], n_symbols: int, first_only: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.patterns.consequents import Found, consequents
 from desirepath.patterns.gauge import RUNNING, STOP, may_hold
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.projection import longer
 
 # Entries of `limits`.
@@ -52,7 +52,7 @@ class RuleRows(NamedTuple):
     """(N,) one past the last such place in the window that begins at each row."""
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def antecedents(
     log: RuleRows,
     roots: NDArray[np.int32],
@@ -135,7 +135,7 @@ def antecedents(
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _roomier(
     windows: NDArray[np.int32], holders: NDArray[np.int32], size: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -145,7 +145,7 @@ def _roomier(
     return more_windows, more_holders
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _open(log: RuleRows, windows: NDArray[np.int32], symbol: int) -> int:
     """The windows of a single symbol, from place 0."""
     n = 0
@@ -155,7 +155,7 @@ def _open(log: RuleRows, windows: NDArray[np.int32], symbol: int) -> int:
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _add(
     windows: NDArray[np.int32],
     first: int,
@@ -176,7 +176,7 @@ def _add(
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _join(log: RuleRows, windows: NDArray[np.int32], begin: int, end: int, symbol: int, single: bool) -> int:
     """The windows in which one more symbol is there too, written from `end` on.
 
@@ -212,7 +212,7 @@ def _join(log: RuleRows, windows: NDArray[np.int32], begin: int, end: int, symbo
     return at
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _meet(log: RuleRows, holders: NDArray[np.int32], begin: int, end: int, symbol: int) -> int:
     """Sequences of holders[begin:end] that hold the symbol too, written from `end` on; all from -1."""
     at, i = end, begin
@@ -234,7 +234,7 @@ def _meet(log: RuleRows, holders: NDArray[np.int32], begin: int, end: int, symbo
     return at
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _owners(windows: NDArray[np.int32], begin: int, end: int) -> int:
     n = 0
     for i in range(begin, end):
@@ -243,7 +243,7 @@ def _owners(windows: NDArray[np.int32], begin: int, end: int) -> int:
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _after(
     log: RuleRows,
     windows: NDArray[np.int32],
@@ -284,7 +284,7 @@ def _after(
     return after, held
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _shorten(
     log: RuleRows,
     windows: NDArray[np.int32],
@@ -309,7 +309,7 @@ def _shorten(
     return at
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _candidates(
     log: RuleRows,
     windows: NDArray[np.int32],

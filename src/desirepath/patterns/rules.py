@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from desirepath.patterns.constraints import ConstraintConfig, check_database, wi
 from desirepath.patterns.database import SequenceDatabase, check_nonempty
 from desirepath.patterns.frequent import ANY_LENGTH, check_support, least_count
 from desirepath.patterns.gauge import new_gauge
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.projection import by_symbol, supports
 from desirepath.patterns.rulegrowth import RuleRows, antecedents
 
@@ -202,7 +202,7 @@ def _rows(
     return log, symbols
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _edges(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], n_symbols: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -272,7 +272,7 @@ def _table(
     return frame[order]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _holders(
     ends: NDArray[np.int64],
     flat: NDArray[np.int32],
@@ -311,7 +311,7 @@ def _holders(
     return held
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _equal(flat: NDArray[np.int32], a: int, b: int, c: int, d: int) -> bool:
     if b - a != d - c:
         return False
@@ -321,7 +321,7 @@ def _equal(flat: NDArray[np.int32], a: int, b: int, c: int, d: int) -> bool:
     return same
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _common(members: NDArray[np.int32], owner: NDArray[np.int32], offsets: NDArray[np.int64]) -> int:
     """Sequences in the lists of all members; each list ascends."""
     at = offsets[members].copy()

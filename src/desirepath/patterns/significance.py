@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+
+from desirepath.patterns.kernels import kernel
 
 Floats = NDArray[np.float64]
 FEW = 5.0
@@ -98,7 +99,7 @@ def _entropy(part: NDArray[np.integer], whole: Floats) -> Floats:
     return np.asarray((special.entr(share) + special.entr(1 - share)) / math.log(2))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _fisher(
     inside: NDArray[np.int64], total: NDArray[np.int64], n_inside: int, n: int
 ) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +29,9 @@ from desirepath.patterns.dense import (
     roomier,
     write_frame,
 )
-from desirepath.patterns.gauge import RUNNING, STOP, inner, may_hold
+from desirepath.patterns.gauge import RUNNING, STOP, may_hold
 from desirepath.patterns.harvest import Rule, count_for_top, emit, new_tree, taller
+from desirepath.patterns.kernels import inner, kernel
 
 
 class Source(NamedTuple):
@@ -79,7 +79,7 @@ class Scratch(NamedTuple):
     """(C,) ones."""
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def search(
     source: Source,
     entries: Entries,

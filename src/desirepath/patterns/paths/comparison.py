@@ -7,7 +7,6 @@ Hochberg).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from scipy import special
 
 from desirepath.errors import ConfigError, ShapeError, TooLittleData
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.funnel import Funnel
 from desirepath.patterns.paths.selection import check_ordered, select
 from desirepath.patterns.paths.shares import adjusted, check_confidence, difference, share_test
@@ -192,7 +192,7 @@ def _tested(table: pl.DataFrame, confidence: float) -> pl.DataFrame:
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _moments(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

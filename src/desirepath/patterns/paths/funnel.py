@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.selection import (
     END,
     OTHER,
@@ -231,7 +231,7 @@ def funnel(database: SequenceDatabase, steps: Iterable[Names], config: FunnelCon
     return Funnel(database=database, steps=labels, depth=depth, place=place, config=config)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _ordered(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],
@@ -286,7 +286,7 @@ def _ordered(
     return depth, place
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _strict(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

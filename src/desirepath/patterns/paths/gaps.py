@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.selection import Names, check_ordered, symbol_mask
 from desirepath.patterns.paths.shares import check_confidence
 
@@ -108,7 +108,7 @@ def gap_counts(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _waits(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

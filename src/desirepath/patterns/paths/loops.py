@@ -6,12 +6,12 @@ It knows single events as the place of return; what lies on the way is counted, 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.medians import group_medians
 from desirepath.patterns.paths.selection import check_ordered
 
@@ -60,7 +60,7 @@ def loops(database: SequenceDatabase) -> pl.DataFrame:
     ).sort("count", "symbol", "kind", descending=[True, False, False])
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _loops(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], time_s: NDArray[np.float64], n: int
 ) -> tuple[

@@ -6,9 +6,10 @@ It knows numbers of 0 or more, such as seconds between events. Transitions and l
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from desirepath.patterns.kernels import inner, kernel
 
 LOWEST = 1003 << 4
 """The first bucket that is told apart: 2^-20, a microsecond; exponent and four bits of the fraction."""
@@ -33,7 +34,7 @@ def group_medians(group: NDArray[np.int32], value: NDArray[np.float64], n_groups
     return np.asarray(_side_by_side(group, value, n_groups))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _bucketed(
     group: NDArray[np.int32], value: NDArray[np.float64], bits: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
@@ -75,7 +76,7 @@ def _bucketed(
     return median
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _side_by_side(group: NDArray[np.int32], value: NDArray[np.float64], n_groups: int) -> NDArray[np.float64]:
     end = np.zeros(n_groups + 1, np.int64)
     for g in group:
@@ -94,7 +95,7 @@ def _side_by_side(group: NDArray[np.int32], value: NDArray[np.float64], n_groups
     return median
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _middle(values: NDArray[np.float64], n: int) -> float:
     """The median of n values of which these are a part: ranks (n - 1) // 2 and n // 2 count from its first.
 

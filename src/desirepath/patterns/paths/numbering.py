@@ -7,14 +7,15 @@ are coded by parent and symbol.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from desirepath.patterns.kernels import inner, kernel
 
 FREE = -1
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def place_of(keys: NDArray[np.int64], code: int) -> np.int64:
     """Where `code` lies in the table, or the free place where it belongs; codes are 0 or more."""
     mask = len(keys) - 1
@@ -25,7 +26,7 @@ def place_of(keys: NDArray[np.int64], code: int) -> np.int64:
     return place
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def grown(keys: NDArray[np.int64], numbers: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The same table with four times the places."""
     more_keys = np.full(4 * len(keys), FREE, np.int64)
@@ -38,7 +39,7 @@ def grown(keys: NDArray[np.int64], numbers: NDArray[np.int32]) -> tuple[NDArray[
     return more_keys, more_numbers
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def number_codes(codes: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """(N,) the number of each code, and (M,) the distinct codes; negative codes get -1.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.selection import check_ordered, symbol_mask
 from desirepath.patterns.paths.shares import wilson
 
@@ -146,7 +146,7 @@ def _calendar(
     return first, (number - number[0]).astype(np.int32), edges
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _cohorts(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

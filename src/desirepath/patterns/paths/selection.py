@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError, DataError, ShapeError, nearest
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.sequences.queries import ranges
 
 START = "<start>"
@@ -151,7 +151,7 @@ def _cut(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _bounds(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

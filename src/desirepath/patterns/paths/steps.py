@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.selection import (
     END,
     MORE,
@@ -194,7 +194,7 @@ def _grouped(counts: NDArray[np.int64], top: int | None) -> NDArray[np.bool_]:
     return named & (counts > 0)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _anchors(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], mask: NDArray[np.bool_], last: bool
 ) -> NDArray[np.int64]:
@@ -208,7 +208,7 @@ def _anchors(
     return row
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _step_counts(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],
@@ -232,7 +232,7 @@ def _step_counts(
     return counts
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _link_counts(
     offsets: NDArray[np.int64],
     symbol: NDArray[np.int32],

@@ -6,12 +6,12 @@ It knows pairs of neighbours only. Its counts add up to events plus sequences.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.medians import group_medians
 from desirepath.patterns.paths.numbering import number_codes
 from desirepath.patterns.paths.selection import END, START, check_ordered, word_series
@@ -94,7 +94,7 @@ def step_slots(database: SequenceDatabase) -> tuple[NDArray[np.int32], NDArray[n
     return slot, pair
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _outer(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -117,7 +117,7 @@ Found = tuple[
 ]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _dense(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], time_s: NDArray[np.float64], n: int
 ) -> Found:
@@ -159,7 +159,7 @@ def _dense(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _pair_codes(offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int) -> NDArray[np.int64]:
     code = np.empty(len(symbol), np.int64)
     for s in range(len(offsets) - 1):
@@ -170,7 +170,7 @@ def _pair_codes(offsets: NDArray[np.int64], symbol: NDArray[np.int32], n: int) -
     return code
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _measured(
     offsets: NDArray[np.int64], slot: NDArray[np.int32], time_s: NDArray[np.float64], n_pairs: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

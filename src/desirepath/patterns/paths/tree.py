@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.numbering import FREE, grown, place_of
 from desirepath.patterns.paths.selection import OTHER, check_ordered, word_series
 
@@ -124,7 +124,7 @@ def _branches(
     return pl.concat([named, left]).sort("parent", pl.col("old") < 0, -pl.col("count"), "code")
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _depths(parent: NDArray[np.int32]) -> NDArray[np.int32]:
     depth = np.zeros(len(parent), np.int32)
     for node in range(1, len(parent)):
@@ -132,7 +132,7 @@ def _depths(parent: NDArray[np.int32]) -> NDArray[np.int32]:
     return depth
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _tree(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], n_steps: int, n_symbols: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:

@@ -6,13 +6,13 @@ It compares sequences event by event, so that no two different ones are ever tak
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import inner, kernel
 from desirepath.patterns.paths.selection import MORE, OTHER, check_ordered
 from desirepath.sequences.queries import ranges
 
@@ -103,7 +103,7 @@ def _durations(
     return rows.group_by("rank").agg(pl.col("length_s").median()).sort("rank")["length_s"]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _variants(
     offsets: NDArray[np.int64], symbol: NDArray[np.int32], limit: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -136,7 +136,7 @@ def _variants(
     return variant, first[:n_variants].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@inner
 def _same(offsets: NDArray[np.int64], symbol: NDArray[np.int32], left: int, right: int, limit: int) -> bool:
     n_left, n_right = offsets[left + 1] - offsets[left], offsets[right + 1] - offsets[right]
     shown = min(n_left, limit)

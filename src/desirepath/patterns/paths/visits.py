@@ -6,13 +6,13 @@ It knows pauses only, not session ids of a log; those are the choice of the data
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from desirepath.errors import ConfigError
 from desirepath.patterns.database import SequenceDatabase
+from desirepath.patterns.kernels import kernel
 from desirepath.patterns.paths.selection import check_ordered
 from desirepath.schema import TIME_DTYPE, USER
 
@@ -86,7 +86,7 @@ def _moments(time_s: NDArray[np.float64]) -> pl.Series:
     return pl.Series(np.rint(time_s * 1e6).astype(np.int64)).cast(TIME_DTYPE)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _visit_starts(
     offsets: NDArray[np.int64], time_s: NDArray[np.float64], gap_s: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
