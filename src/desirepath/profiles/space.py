@@ -26,6 +26,12 @@ CLIP = 3.0
 """Standard deviations beyond which a number counts no further: a robot must not own a segment."""
 HOUR_KERNEL = (0.25, 0.5, 0.25)
 """Each hour shares with its neighbours, since the clock's edges mean nothing."""
+CHANCE_USERS = 5_000
+"""Users who are drawn to see what chance brings."""
+LEAST_SINGLE = 200
+"""Users of a single event from whom on theirs are what is drawn."""
+MOST_DRAWN = 100
+"""Events of one user that are drawn from those: beyond, chance brings next to nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,7 @@ class BlockScale:
     """(F, F') presence: the latent directions; otherwise empty."""
     smoothing: float
     reliability: float
-    """Share of the block's first component that is not sampling noise, 0 to 1."""
+    """Share of the variance along the block's first component that chance does not bring, 0 to 1."""
     factor: float
     """weight * reliability / standard deviation of the first component."""
 
@@ -114,13 +120,15 @@ class Space:
         sampling noise is alike for small and large shares (the Hellinger distance). Presences: rarity
         weights, unit length, truncated SVD. Then each block is divided by the standard deviation of
         its first component, so that none rules by its number of columns, and multiplied by the part of
-        that component which sampling cannot explain: 1 - E[noise] / lambda_1 with noise of
-        n / (4 (n + m)^2) a direction for shares of n events drawn by m. A user who holds n presences is
-        drawn to the centre by n / (n + m), too.
+        its variance which chance does not bring: 1 - noise / lambda_1, with the first eigenvalue of users who
+        are all alike, each with as many events (or sittings) as a real one. Who came once has no rhythm, and
+        where nearly all came once, hours weigh next to nothing. A user who holds n presences is drawn to the
+        centre by n / (n + m), too.
 
         Source: the division is that of multiple factor analysis (Escofier and Pagès, Computational
         Statistics & Data Analysis 18, 1994); the square root that of Legendre and Gallagher, Oecologia
-        129 (2001). The reliability factor is ours.
+        129 (2001); holding eigenvalues against those of chance is parallel analysis (Horn, Psychometrika 30,
+        1965), here with each user's own number of events. The reliability factor is ours.
 
         Raises:
             TooLittleData: no block varies between users.
@@ -237,7 +245,6 @@ def _learn(block: Block, rows: NDArray[np.int64], config: SpaceConfig, seed: int
         "reliability": 1.0,
         "factor": 1.0,
     }
-    noise = 0.0
     if block.kind == "number":
         logs = _logs(np.asarray(block.values[rows], np.float64))
         mean = np.nan_to_num(np.nanmean(logs, axis=0)) if np.isfinite(logs).any() else np.zeros(logs.shape[1])
@@ -251,8 +258,6 @@ def _learn(block: Block, rows: NDArray[np.int64], config: SpaceConfig, seed: int
         if not told.any():
             return None
         blank |= {"scale": crowd}
-        noise = float(np.mean(n / (4 * np.maximum(n + config.smoothing, 1) ** 2)))
-        noise *= float(np.square(HOUR_KERNEL).sum()) if block.name == "hour" else 1.0
     elif block.kind == "presence":
         blank |= _latent(sp.csr_array(block.values)[rows], config.n_latent, seed)
         if not blank["basis"].size:
@@ -264,9 +269,45 @@ def _learn(block: Block, rows: NDArray[np.int64], config: SpaceConfig, seed: int
     first = float(np.linalg.eigvalsh(covariance)[-1])
     if first < 1e-9:
         return None
-    reliability = max(0.0, 1.0 - noise / first)
+    reliability = 1.0
+    if block.kind == "share":
+        alike = by_chance(block, rows, seed)
+        chance = _laid(plain, alike, np.arange(alike.values.shape[0]))
+        noise = float(np.linalg.eigvalsh(np.cov(chance, rowvar=False).reshape(x.shape[1], -1))[-1])
+        reliability = max(0.0, 1.0 - noise / first)
     factor = config.weight(block.name) * reliability / np.sqrt(first)
     return BlockScale(**(blank | {"centre": centre, "reliability": reliability, "factor": float(factor)}))
+
+
+def by_chance(block: Block, rows: NDArray[np.int64], seed: int) -> Block:
+    """The shares of users who are all alike: each has as many events as a real one, drawn from the crowd's.
+
+    Where enough users have a single event (or sitting), theirs are what is drawn, since one sitting may
+    spread over several hours; otherwise labels are drawn by the crowd's shares.
+    """
+    assert block.evidence is not None
+    draw = np.random.default_rng(seed)
+    told = rows[np.asarray(block.evidence[rows]) > 0]
+    picked = told[drawn(len(told), CHANCE_USERS, seed)]
+    n = np.maximum(1, np.rint(np.asarray(block.evidence[picked], np.float64))).astype(np.int64)
+    single = told[np.asarray(block.evidence[told]) == 1]
+    if len(single) >= LEAST_SINGLE:
+        n = np.minimum(n, MOST_DRAWN)
+        chosen = single[draw.integers(0, len(single), n.sum())]
+        begins = np.cumsum(n) - n
+        values = np.add.reduceat(np.asarray(block.values[chosen], np.float64), begins, axis=0) / n[:, None]
+    else:
+        crowd = np.asarray(block.values[told], np.float64).mean(axis=0)
+        rest = max(0.0, 1.0 - crowd.sum())
+        shares = np.append(crowd, rest) / (crowd.sum() + rest)
+        values = draw.multinomial(n, shares)[:, :-1] / n[:, None]
+    return Block(
+        name=block.name,
+        kind=block.kind,
+        columns=block.columns,
+        values=values.astype(np.float32),
+        evidence=n.astype(np.float32),
+    )
 
 
 def _latent(presence: sp.csr_array, n_latent: int, seed: int) -> dict[str, Array]:
