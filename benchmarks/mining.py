@@ -51,13 +51,16 @@ def read(path: Path) -> SequenceDatabase:
     text = np.fromfile(path, dtype=np.uint8)
     begins = text > ord(" ")
     begins[1:] &= text[:-1] <= ord(" ")
-    ends = np.append(np.cumsum(begins)[text == ord("\n")], len(items))
-    names, code = np.unique(items, return_inverse=True)
+    ends = np.append(np.searchsorted(np.flatnonzero(begins), np.flatnonzero(text == ord("\n"))), len(items))
+    names = np.flatnonzero(np.bincount(items))
+    place = np.zeros(names[-1] + 1, np.int32)
+    place[names] = np.arange(len(names), dtype=np.int32)
+    code = place[items]
     offsets = np.unique(np.append(ends, 0)).astype(np.int64)
     n = len(offsets) - 1
     return SequenceDatabase(
         offsets=offsets,
-        symbol_ix=code.astype(np.int32),
+        symbol_ix=code,
         time_s=np.arange(len(code), dtype=np.float64),
         symbols=Vocabulary(pl.Series(names).cast(pl.String), reserved=0),
         user_ix=np.arange(n, dtype=np.int32),
@@ -160,7 +163,8 @@ def peak_mib() -> float:
 def memory(name: str) -> None:
     """Print the peak of this process, MiB, what it held before, and the size of the database.
 
-    The first call of any cached kernel brings some 50 MiB of numba and LLVM, whatever it is asked.
+    The first call of any kernel brings some 45 MiB of LLVM, whatever it is asked; numba is not imported where
+    the machine code is kept, which a first run sees to.
     """
     file, support = name.split()
     imported = peak_mib()
