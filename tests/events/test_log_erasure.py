@@ -155,7 +155,8 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(rows, min_size=1, max_size=4),
     st.lists(st.dictionaries(st.sampled_from("abcdefz"), st.integers(0, 45)), min_size=1, max_size=3),

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,20 +246,32 @@ class Cut(Exception):
 
 
 STEPS = {
-    "the rows of the store": (erasure, "_purge"),
     "a part of the log": (log_erasure, "write_part"),
     "the manifest": (Manifest, "save"),
+    "a table": (erasure, "_replace"),
+    "the end": (compaction, "end_erasure"),
+}
+MORE_STEPS = {
+    "the rows of the store": (erasure, "_purge"),
     "files of before": (erasure, "sweep"),
     "the archive": (Archive, "erase"),
-    "a table": (erasure, "_replace"),
     "segments": (erasure, "_leave_segments"),
-    "the end": (compaction, "end_erasure"),
     "the sequences": (erasure, "open_sequences"),
 }
 
 
 @pytest.mark.parametrize("place", STEPS.values(), ids=STEPS)
 def test_a_cut_is_made_good_by_the_next_packing(workspace, monkeypatch, place) -> None:
+    cut_at(workspace, monkeypatch, place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", MORE_STEPS.values(), ids=MORE_STEPS)
+def test_a_cut_at_other_steps_is_made_good(workspace, monkeypatch, place) -> None:
+    cut_at(workspace, monkeypatch, place)
+
+
+def cut_at(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]) -> None:
     """Cut before and after each step; every row that is not his is kept once, and his are gone in the end."""
     project = opened(workspace)
     for who in (WHO, OTHER):
@@ -371,6 +387,61 @@ def test_a_store_that_was_erased_from_before_hashes_who_it_was(tmp_path: Path) -
         for e in store.keep([row("a", WHO, time_us=499), row("b", WHO, time_us=500)]).result().fresh
     ] == ["b"]
     store.close()
+
+
+def test_the_console_lists_who_is_there(workspace: Workspace) -> None:
+    pytest.importorskip("nicegui")
+    from desirepath.console.people import everybody
+
+    project = opened(workspace)
+    for who in (WHO, OTHER):
+        lived(project, who)
+    project.repack()
+    project.keep([row("more", OTHER, "1", now_us())]).result()
+
+    def told() -> dict[str, int]:
+        return dict(everybody(project, project.base).select("user_id", "n_events").iter_rows())
+
+    assert told() == {**dict.fromkeys(NAMES, 9), WHO: 14, OTHER: 15}
+    project.forget(WHO).result()
+    assert WHO not in told()
+    project.keep([row("anew", WHO, "1", now_us() + 1)]).result()
+    assert told()[WHO] == 1
+    project.close()
+
+
+@pytest.mark.slow
+def test_a_killed_packing_leaves_nobody_half_erased(workspace: Workspace) -> None:
+    """Deaths at random instants, one erasure each: in the end they are nowhere, and all else is as it was."""
+    chance = random.Random(3)
+    kept = EventLog(workspace.events).scan().filter(pl.col("user_id").is_in([OTHER, "u7"])).collect()
+    gone = [name for name in NAMES if name not in (OTHER, "u7")]
+    words = [sys.executable, str(Path(__file__).with_name("packer.py")), str(workspace.folder)]
+    deaths = 0
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as packer:
+        assert packer.stdin is not None
+        assert packer.stdout is not None
+        for who in gone:
+            project = opened(workspace)
+            lived(project, who)
+            project.forget(who).result()
+            project.close()
+            packer.stdin.write("pack\n")
+            packer.stdin.flush()
+            pid = int(packer.stdout.readline())
+            time.sleep(chance.uniform(0.0, 0.8))
+            with contextlib.suppress(ProcessLookupError):  # it may be done already
+                os.kill(pid, signal.SIGKILL)
+            deaths += int(packer.stdout.readline()) == signal.SIGKILL
+        packer.stdin.close()
+    assert deaths
+    store = LiveStore(f"sqlite:///{workspace.folder / 'live.db'}")
+    compact(workspace, store)
+    assert store.read(erasures) == []
+    store.close()
+    assert held(workspace.folder, WHO) == []
+    assert EventLog(workspace.events).scan().collect().equals(kept)
+    assert open_sequences(workspace).n_events == len(kept)
 
 
 @pytest.mark.slow

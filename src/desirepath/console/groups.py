@@ -59,7 +59,8 @@ def _show(visit: Visit, data: BehaviourData) -> None:
                 Text(told, "dp-note", "p")
                 own = marks.get(row["segment"])
                 _marks(visit, own)
-                typical = list(row.get("typical") or [])[:3]
+                erased = visit.desk.project.erased
+                typical = [name for name in row.get("typical") or [] if name not in erased][:3]
                 if typical:
                     Text(words("segments.typical"), "dp-note dp-head-like", "p")
                     with box("dp-links"):

@@ -24,7 +24,7 @@ from desirepath.errors import DesirepathError
 from desirepath.live.actions import NOT_BEHAVIOUR
 from desirepath.live.answer import Ask
 from desirepath.live.project import Project
-from desirepath.live.tables import events
+from desirepath.live.tables import PACKED, events
 from desirepath.profiles import UserPortrait
 from desirepath.recommend.sentences import Language
 from desirepath.schema import USER
@@ -37,7 +37,7 @@ QUIET_STEPS = 2
 """Days or weeks without an event that are drawn after the last one."""
 LEAST_CHANGE = 0.005
 """Log odds below which an event changed nothing that one would name."""
-_tables: dict[str, tuple[float, int, pl.DataFrame]] = {}
+_tables: dict[str, tuple[float, tuple[int, frozenset[str]], pl.DataFrame]] = {}
 _lock = threading.Lock()
 
 
@@ -75,9 +75,10 @@ def everybody(project: Project, sequences: Sequences) -> pl.DataFrame:
 
     Cost: one pass over the users of the packed log, and a count of the live store.
     """
+    state = project.states.n_live, frozenset(project.erased)
     with _lock:
         known = _tables.get(str(project.workspace.folder))
-        if known is not None and time.monotonic() - known[0] < KEPT_S and known[1] == project.states.n_live:
+        if known is not None and time.monotonic() - known[0] < KEPT_S and known[1] == state:
             return known[2]
     offsets = np.asarray(sequences.offsets)
     filled = np.flatnonzero(np.diff(offsets) > 0)
@@ -89,6 +90,7 @@ def everybody(project: Project, sequences: Sequences) -> pl.DataFrame:
             "last": np.asarray(sequences.time_s)[offsets[filled + 1] - 1],
         }
     )
+    packed = packed.filter(~pl.col(USER).is_in(list(state[1])))
     both = pl.concat([packed, _live(project)])
     frame = both.group_by(USER, maintain_order=True).agg(
         pl.col("n_events").sum(), pl.col("first").min(), pl.col("last").max()
@@ -105,17 +107,18 @@ def everybody(project: Project, sequences: Sequences) -> pl.DataFrame:
         frame = frame.join(named, on=USER, how="left", maintain_order="left")
     frame = frame.sort("last", descending=True, maintain_order=True)
     with _lock:
-        _tables[str(project.workspace.folder)] = (time.monotonic(), project.states.n_live, frame)
+        _tables[str(project.workspace.folder)] = (time.monotonic(), state, frame)
     return frame
 
 
 def _live(project: Project) -> pl.DataFrame:
-    """What the live store has of each user."""
+    """What the live store has of each user beyond the packed log."""
+    packed = int(project.store.mark(PACKED) or 0)
 
     def work(connection: Connection) -> list[Any]:
         chosen = (
             select(events.c.user_id, func.count(), func.min(events.c.time_us), func.max(events.c.time_us))
-            .where(events.c.action.not_in(NOT_BEHAVIOUR))
+            .where(events.c.seq > packed, events.c.action.not_in(NOT_BEHAVIOUR))
             .group_by(events.c.user_id)
         )
         return list(connection.execute(chosen))
