@@ -21,6 +21,7 @@ from desirepath.recommend.attributes import ItemAttributes
 from desirepath.recommend.chances import NotedPolicy
 from desirepath.recommend.exploration import epsilon
 from desirepath.recommend.scenario import BoostConfig, ExplorationConfig, ScenarioConfig
+from desirepath.recommend.sequential import multiplier
 from desirepath.recommend.slate import Candidates, Request
 from desirepath.schema import FIRST
 from desirepath.sequences import Vocabulary
@@ -113,9 +114,13 @@ def world(*, stops: bool) -> dict[str, Any]:
         figures[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
         if name != "current":
             missed = [not one.low <= truth <= one.high for one in kept]
+            # Of one look, with the same standard errors: about 5% if these are right.
+            errors = np.array([(one.high - one.low) / 2 / multiplier(one.n) for one in kept])
             figures[name] |= {
                 "bias": float(values.mean()) - truth,
                 "missed": float(np.mean(missed)),
+                "missed_at_one_look": float(np.mean(np.abs(values - truth) > 1.96 * errors)),
+                "standard_error": float(errors.mean()),
                 "half_width": float(np.mean([(one.high - one.low) / 2 for one in kept])),
             }
     return figures

@@ -18,6 +18,7 @@ from desirepath.recommend.chances import NotedPolicy
 from desirepath.recommend.exploration import epsilon
 from desirepath.recommend.policy import Policy
 from desirepath.recommend.scenario import BoostConfig, ExplorationConfig, ScenarioConfig
+from desirepath.recommend.sequential import multiplier
 from desirepath.recommend.slate import Candidates, Request
 from desirepath.schema import FIRST
 from desirepath.sequences import Vocabulary
@@ -116,6 +117,8 @@ def test_intervals_cover_the_truth_and_estimates_are_right_on_average(world: Wor
     for name in ("ips", "snips", "dr"):
         values = np.array([getattr(one, name).value for one in found])
         assert abs(values.mean() - truth) < 4 * values.std() / np.sqrt(len(values))
+        half = np.mean([getattr(one, name).high - getattr(one, name).low for one in found]) / 2
+        assert 0.75 < half / multiplier(N_USERS) / values.std() < 1.35  # the standard error is a true one
         covered = [getattr(one, name).low <= truth <= getattr(one, name).high for one in found]
         assert np.mean(covered) >= 0.95
     assert np.mean([one.current.low <= here <= one.current.high for one in found]) >= 0.95

@@ -36,7 +36,7 @@ class Forecast:
         """Build the card; nothing is computed until it is asked for."""
         self.visit, self.words, self.project = visit, visit.words, visit.desk.project
         words, names = self.words, list(self.project.scenarios.now().scenarios)
-        self.name = names[0]
+        self.name, self.is_busy = names[0], False
         with box("dp-bar"):
             with box("dp-field", "label").style("width: 200px"):
                 Text(words("experiments.served"), tag="span")
@@ -64,7 +64,10 @@ class Forecast:
         return written(self.project.scenarios.now().scenarios[self.name])
 
     async def show(self) -> None:
-        """Value the rules as they are written now."""
+        """Value the rules as they are written now; one press at a time."""
+        if self.is_busy:
+            return
+        self.is_busy = True
         self.place.clear()
         with self.place:
             waiting()
@@ -75,6 +78,8 @@ class Forecast:
         except (tomllib.TOMLDecodeError, DesirepathError) as error:
             self._problem(str(error))
             return
+        finally:
+            self.is_busy = False
         if found.refused:
             self._problem(found.refused)
             return

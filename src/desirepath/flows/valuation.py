@@ -97,7 +97,7 @@ def since_us(text: str) -> int:
         ConfigError: it means none.
 
     >>> since_us("2026-11-20")
-    1763596800000000
+    1795132800000000
     """
     span = SPAN.fullmatch(text)
     if span:

@@ -109,7 +109,7 @@ def retrace(
         DataError: nothing was served in that time.
         ConfigError: a rule does not fit the items.
 
-    Cost: two answers a list, one batch of two, twice the policy; about 5 ms with a transformer.
+    Cost: two answers a list, one batch of two, twice the policy; 3 to 8 ms with a transformer.
     """
     lists = _lists(ground, scenario, since_us, most_lists)
     if not lists:
