@@ -8,11 +8,12 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 
-from desirepath.patterns import gauge, machine_code
+from desirepath.patterns import budget, gauge, machine_code
 from desirepath.patterns.database import SequenceDatabase
 from desirepath.patterns.frequent import MiningConfig, mine
 from desirepath.patterns.growth import grow
@@ -149,6 +150,16 @@ def test_code_that_cannot_be_linked_is_compiled_anew(folder, compiled, monkeypat
     assert len(compiled) == 2
 
 
+def test_a_numba_without_that_memory_manager_makes_the_calls(folder, monkeypatch):
+    monkeypatch.setattr(machine_code, "RUNTIME", "numba.core.runtime.nowhere")
+    machine_code.runtime.cache_clear()
+    try:
+        assert fresh()(ONE_TO_THREE).tolist() == [3, 6, 9]
+        assert not list(folder.rglob("*.o"))
+    finally:
+        machine_code.runtime.cache_clear()
+
+
 def test_where_calls_are_not_proven_numba_makes_them(folder, compiled, monkeypatch):
     monkeypatch.setattr(machine_code, "PROVEN", False)
     assert fresh()(ONE_TO_THREE).tolist() == [3, 6, 9]
@@ -163,6 +174,14 @@ def test_the_origin_of_a_kernel_is_all_that_it_reaches(monkeypatch):
     after = [machine_code._origin(one.function) for one in (search, grow)]
     assert before[0] != after[0]
     assert before[1] != after[1]
+
+
+def test_the_clock_of_a_search_stands_while_kernels_compile():
+    with machine_code.compiling:
+        before = budget._clock_s()
+        time.sleep(0.2)
+        assert budget._clock_s() == pytest.approx(before, abs=0.1)
+    assert budget._clock_s() == pytest.approx(before, abs=0.1)
 
 
 def test_numba_beside_it_shares_the_memory_manager():

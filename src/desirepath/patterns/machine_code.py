@@ -32,6 +32,8 @@ import numpy as np
 
 PROVEN = sys.platform == "linux" and platform.machine() == "x86_64"
 """Whether arguments are known to be passed here as `kernels` passes them; elsewhere numba makes the calls."""
+FORMAT = 1
+"""To be raised when what is kept, or how it is compiled, becomes another."""
 PROJECT = __name__.partition(".")[0]
 RUNTIME = "numba.core.runtime._nrt_python"
 Returned = str | list[Any]
@@ -142,11 +144,11 @@ def link(code: MachineCode) -> int | None:
     """The address of the function in this process, for good; None if LLVM cannot link it."""
     binding = import_module("llvmlite.binding")
     library = binding.JITLibraryBuilder().add_object_img(code.image).add_current_process()
-    for name, address in runtime().c_helpers.items():
-        library.import_symbol(name if name.startswith("_") else f"NRT_{name}", address)
     try:
+        for name, address in runtime().c_helpers.items():
+            library.import_symbol(name if name.startswith("_") else f"NRT_{name}", address)
         linked = library.export_symbol(code.symbol).link(_linker(), uuid.uuid4().hex)
-    except RuntimeError:  # it wants what this numba's runtime does not have
+    except (ImportError, RuntimeError):  # another numba, which keeps its memory otherwise
         return None
     address = int(linked[code.symbol])
     linked.detach()  # or it would be unloaded with the last reference
@@ -203,7 +205,7 @@ def _surroundings() -> str:
     settings = {k: v for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR"}
     processor = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
     versions = [*map(_version, ("numba", "llvmlite", "numpy")), sys.implementation.cache_tag]
-    return json.dumps([versions, processor, sorted(settings.items())])
+    return json.dumps([FORMAT, versions, processor, sorted(settings.items())])
 
 
 def _version(package: str) -> str:
