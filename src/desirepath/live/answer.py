@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desirepath.errors import DesirepathError
+from desirepath.live.context import placed
 from desirepath.live.memory import Memory
 from desirepath.live.ranker import Ranker, Wanted
 from desirepath.live.scenarios import DEFAULT, Scenarios
@@ -256,22 +257,7 @@ class Answering:
     def _placed(self, candidates: Candidates, ask: Ask) -> Candidates:
         """In the order of the place, device and time of day that the question was asked with."""
         lift = self.memory.context.of(ask.context, candidates.item_ix) if ask.context else None
-        if lift is None or not len(lift):
-            return candidates
-        score = candidates.score.astype(np.float64) + lift
-        order = np.argsort(-score, kind="stable")
-        probability = candidates.probability
-        if probability is not None:
-            odds = probability.astype(np.float64) / np.maximum(1.0 - probability, 1e-12) * np.exp(lift)
-            probability = (odds / (1.0 + odds))[order]
-        actions = candidates.action_probability
-        return replace(
-            candidates,
-            item_ix=candidates.item_ix[order],
-            score=score[order],
-            probability=probability,
-            action_probability=None if actions is None else actions[order],
-        )
+        return candidates if lift is None else placed(candidates, lift)
 
     def _valued(self, candidates: Candidates, policy: Policy, request: Request) -> Candidates:
         """With what the user may do to each item, where the scenario weighs that."""
@@ -295,7 +281,9 @@ class Answering:
             if slate.source[place] == MODEL:
                 source["model"] = self.ranker.version.model.name
             item_id = catalogue.ids[item_ix]
-            moved = {} if lift is None else {"kind": CONTEXT, "amount": float(lift[place])}
+            moved = {}
+            if lift is not None and not np.isnan(slate.probability[place]):
+                moved = {"kind": CONTEXT, "amount": float(lift[place])}
             items.append(
                 Shown(
                     item_id=item_id,
