@@ -14,16 +14,21 @@ from hypothesis import strategies as st
 from servers import free_port
 from stored import row
 
+import worlds
 from desirepath.errors import ConfigError, WorkspaceError
 from desirepath.live.actions import IMPRESSION
+from desirepath.live.project import Project
 from desirepath.live.replay import replay
 from desirepath.live.shared import SharedStates
 from desirepath.live.states import UserStates
 from desirepath.live.store import LiveStore
 from desirepath.live.tables import events, users
+from desirepath.models.markov import Markov
+from desirepath.recommend.versions import Version
 from desirepath.schema import TIME_DTYPE
 from desirepath.sequences import Vocabulary
 from desirepath.sequences.build import pack_events
+from desirepath.workspace import Workspace
 
 
 class Codes:
@@ -297,3 +302,25 @@ def test_a_server_that_is_away_or_forgets_is_refused(open_process, redis_url, tm
         SharedStates(f"redis://127.0.0.1:{free_port()}", one.store, None, one.items.take, one.actions.take)
     with pytest.raises(ConfigError, match="redis://"):
         SharedStates("http://x", one.store, None, one.items.take, one.actions.take)
+
+
+def test_users_whom_processes_share_are_listed_once(tmp_path, redis_url):
+    sequences = worlds.cycle(n_users=3)
+    version = Version(
+        name="v",
+        model=Markov().fit(sequences),
+        items=sequences.items,
+        calibration=None,
+        exclude_seen=False,
+        made={},
+    )
+    project = Project("default", Workspace.create(tmp_path / "w"), sequences, version, redis=redis_url)
+    try:
+        for n in range(0, 900, 30):
+            project.store.keep([row(f"e{k}", f"fresh{k}") for k in range(n, n + 30)]).result()
+            assert len(project.directory.users()) == n + 33
+        listed = project.directory.users()
+        assert listed.n_unique() == len(listed)
+        assert set(listed) == {f"u{n}" for n in range(3)} | {f"fresh{n}" for n in range(900)}
+    finally:
+        project.close()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from desirepath.live.states import UserStates
 from desirepath.schema import FIRST, ITEM
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ class Directory:
         states = self._project.states
         with self._lock:
             if len(states) > len(self._users):
-                fresh = _steady(lambda: list(islice(states.user_ids(), len(self._users), None)))
-                self._users = pl.concat([self._users, pl.Series("id", fresh, dtype=pl.String)])
+                # Those whom processes share come in no order of their own.
+                first = len(self._users) if isinstance(states, UserStates) else 0
+                fresh = _steady(lambda: list(islice(states.user_ids(), first, None)))
+                both = pl.concat([self._users, pl.Series("id", fresh, dtype=pl.String)])
+                self._users = both if first else both.unique(maintain_order=True)
             return self._users
 
     def find_users(self, text: str, k: int = MOST_FOUND) -> list[str]:

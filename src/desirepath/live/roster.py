@@ -71,8 +71,8 @@ class Roster:
     def unknown(self, user_ids: Iterable[str]) -> list[str]:
         """Those of some ids that are not known, or were deleted."""
         asked = [name for name in dict.fromkeys(user_ids) if name not in self._met]
-        deleted = self._deleted(asked)
-        new = [name for name in asked if deleted.get(name, not self._is_base(name))]
+        deleted, based = self._deleted(asked), self._based(asked)
+        new = [name for name in asked if deleted.get(name, name not in based)]
         self._met.update(asked)
         return new
 
@@ -82,7 +82,7 @@ class Roster:
 
     def get(self, user_id: str) -> dict[str, Any] | None:
         """What is known of a user; None where there is none."""
-        if self._deleted([user_id]).get(user_id, not self._is_base(user_id)):
+        if self._deleted([user_id]).get(user_id, not self._based([user_id])):
             return None
         known = self._project.records.user(user_id)
         return self._tabled([user_id]).get(user_id, {}) if known is None else known
@@ -115,12 +115,14 @@ class Roster:
         rows = table.filter(pl.col(USER).cast(pl.String).is_in(user_ids))
         return {str(row.pop(USER)): row for row in rows.to_dicts()}
 
-    def _is_base(self, user_id: str) -> bool:
-        for ids in self._known():
-            place = int(ids.search_sorted(user_id))
-            if place < len(ids) and ids[place] == user_id:
-                return True
-        return False
+    def _based(self, user_ids: list[str]) -> set[str]:
+        """Those of some who did something or stand in the table."""
+        found = {name for name in user_ids if self._project.knows(name)}
+        table = self._project.records.user_table
+        if table is not None and len(found) < len(user_ids):
+            said = table.get_column(USER).cast(pl.String)
+            found.update(said.filter(said.is_in(user_ids)))
+        return found
 
     def _deleted(self, user_ids: list[str]) -> dict[str, bool]:
         """Whether each was deleted, of those who have a row in the store."""
