@@ -84,9 +84,10 @@ def wait_bars(table: pl.DataFrame, labels: Labels) -> go.Figure:
         made.update_yaxes(
             range=[0, 1.18 * max(0.01, *(one / total for one in n))], tickformat=".0%", row=at + 1, col=1
         )
-    order = [
-        _span(*bounds) for bounds in table.select("above_s", "up_to_s").unique(maintain_order=True).rows()
-    ]
+    # Categories that no pair has would stand there all the same.
+    drawn = {name for trace in made.data for name in trace.x}
+    spans = table.select("above_s", "up_to_s").unique(maintain_order=True).rows()
+    order = [name for name in (_span(*bounds) for bounds in spans) if name in drawn]
     made.update_xaxes(categoryorder="array", categoryarray=order)
     made.update_xaxes(type="category", showgrid=False, showticklabels=True, tickfont={"size": 11})
     made.update_xaxes(title_text="time until then", row=max(1, len(pairs)), col=1)
