@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lays the packed log out as a ledger: events of one user, item and action become one row.
 
-It goes over the log once, some users at a time, in numbers rather than texts, so that memory holds a few
+It goes over the log once, some users at a time, in numbers rather than texts, so that memory holds a
 million events however long the log is. It decides neither when, nor which parts.
 """
 
@@ -36,8 +36,8 @@ FOLDER = "feedback"
 """Where ledgers lie, beside the events."""
 MAKING, LEFT_AFTER_S = ".making", 3600.0
 """What is being made, and for how long at most before it counts as left behind, seconds."""
-AT_ONCE = 2**21
-"""Events that are in memory at once, about 100 bytes each; a user's are never parted."""
+AT_ONCE = 2**20
+"""Events that are laid out at once, some 500 bytes of memory each; a user's are never parted."""
 FURTHER = (VALUE, "updated", "comment", "labels", CONTEXT)
 NOTE = {"row": pl.Int64, "comment": pl.String, "labels": pl.String, "in_context": pl.Boolean}
 
