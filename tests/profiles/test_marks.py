@@ -117,5 +117,13 @@ def test_names_tell_interest_hours_and_actions():
             "q": [0.5] * 24,
         }
     )
-    assert segment_names(pl.concat([table, hours]), 1) == ("drama & war · 22-02h · like ×1.7",)
-    assert segment_names(table, 1) == ("drama & war · like ×1.7 · heavy users",)
+    assert segment_names(pl.concat([table, hours]), 1) == ("drama & war · 22-02h · heavy users",)
+    assert segment_names(table, 1) == ("drama & war · heavy users · like ×1.7",)
+    # Three ways to say "much" are one; an action as frequent as elsewhere tells nothing.
+    more = table.with_columns(
+        kind=pl.Series(["level"] * 2 + ["action"] * 2 + ["level"]),
+        feature=pl.Series(["n_events", "session_s_mean", "like", "view", "recency_days"]),
+        effect=pl.Series([1.5, 1.2, 0.3, 0.4, 0.9]),
+        lift=pl.Series([None, None, 1.6, 1.02, None], dtype=pl.Float64),
+    )
+    assert segment_names(more, 1) == ("heavy users · like ×1.6 · long sessions",)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 
@@ -55,7 +56,8 @@ def test_planted_kinds_are_found_named_and_sized(found, truth):
         assert row["name"].startswith(KINDS[kind])
         assert len(row["typical"]) == 5
         hour = (7, 13, 21)[kind]
-        start, end = (int(w) for w in row["name"].split(" · ")[1].removesuffix("h").split("-"))
+        (told,) = re.findall(r"(\d\d)-(\d\d)h", row["name"])
+        start, end = map(int, told)
         assert start <= hour < end
 
 

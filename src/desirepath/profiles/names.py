@@ -36,10 +36,11 @@ def segment_names(
 ) -> tuple[str, ...]:
     """One different name a segment, such as "kitchen & coffee · 05-08h · purchase ×1.6".
 
-    Parts, strongest evidence first within each: interests (or items, by title), the hours with the
-    greatest excess, weekends or workdays, actions, patterns, numbers. A part needs q < 0.01 and an
-    effect of at least 0.2 (0.5 for numbers, which differ between any two groups). An action bears its
-    lift. A segment with none is "like the average".
+    Interests (or items, by title) come first; then, the strongest effect first, the hours with the
+    greatest excess, weekends or workdays, actions, a pattern and the strongest of the numbers; the other
+    numbers last. A part needs q < 0.01 and an effect of at least 0.2 (0.5 for numbers, which differ between
+    any two groups). An action bears its lift, and one whose lift reads 1.0 names nothing. A segment with
+    none is "like the average".
     """
     usable = marks.filter(pl.col("q") < MAX_Q)
     names: list[str] = []
@@ -56,8 +57,11 @@ def segment_names(
 
 
 def _parts(own: pl.DataFrame, every: pl.DataFrame, titles: Mapping[str, str]) -> list[str]:
-    found = [_liked(own, titles), _hours(every), _days(every), *_more(own)]
-    return [part for part in found if part]
+    levels = _levels(own)
+    # How much goes together with how long and how lately: one such word is enough, the others come last.
+    habits = sorted([_hours(every), _days(every), *_more(own), *levels[:1]], key=lambda part: -part[0])
+    parts = [_liked(own, titles), *(told for _, told in habits), *(told for _, told in levels[1:])]
+    return [part for part in parts if part]
 
 
 def _liked(own: pl.DataFrame, titles: Mapping[str, str]) -> str:
@@ -76,11 +80,11 @@ def _liked(own: pl.DataFrame, titles: Mapping[str, str]) -> str:
     return " & ".join(words)
 
 
-def _hours(every: pl.DataFrame) -> str:
+def _hours(every: pl.DataFrame) -> tuple[float, str]:
     """The stretch of hours in which the segment exceeds the others most, if by a small effect."""
     hours = every.filter(pl.col("kind") == "hour").sort("feature")
     if hours.height != 24:
-        return ""
+        return 0.0, ""
     value, others = hours.get_column("value").to_numpy(), hours.get_column("others").to_numpy()
     best, told = SMALL, ""
     for span in SPANS:
@@ -90,30 +94,36 @@ def _hours(every: pl.DataFrame) -> str:
         start = int(h.argmax())
         if h[start] > best + 1e-9:
             best, told = float(h[start]), f"{start:02d}-{(start + span) % 24:02d}h"
-    return told
+    return best, told
 
 
-def _days(every: pl.DataFrame) -> str:
+def _days(every: pl.DataFrame) -> tuple[float, str]:
     weekend = every.filter(
         (pl.col("kind") == "weekday") & pl.col("feature").is_in(["weekday_6", "weekday_7"])
     )
     if weekend.height != 2:
-        return ""
+        return 0.0, ""
     mine, theirs = (min(1.0, float(weekend.get_column(c).sum())) for c in ("value", "others"))
     h = 2 * np.arcsin(np.sqrt(mine)) - 2 * np.arcsin(np.sqrt(theirs))
-    return "weekends" if h >= SMALL else "workdays" if h <= -SMALL else ""
+    return abs(float(h)), "weekends" if h >= SMALL else "workdays" if h <= -SMALL else ""
 
 
-def _more(own: pl.DataFrame) -> list[str]:
+def _more(own: pl.DataFrame) -> list[tuple[float, str]]:
     ranked = own.sort(pl.col("effect").abs(), "feature", descending=[True, False])
     words = []
     for row in ranked.filter(pl.col("kind") == "action").iter_rows(named=True):
-        if abs(row["effect"]) >= SMALL:
-            words.append(f"{row['feature']} ×{row['lift']:.1f}")
+        if abs(row["effect"]) >= SMALL and f"{row['lift']:.1f}" != "1.0":
+            words.append((abs(row["effect"]), f"{row['feature']} ×{row['lift']:.1f}"))
     held = ranked.filter((pl.col("kind") == "pattern") & (pl.col("effect") >= SMALL)).head(1)
-    words += held.get_column("feature").to_list()
-    for row in ranked.filter(pl.col("kind").is_in(["level", "age", "value"])).iter_rows(named=True):
-        word = LEVEL_WORDS.get((row["feature"], row["effect"] > 0))
-        if word and abs(row["effect"]) >= MEDIUM:
-            words.append(word)
-    return words
+    return words + held.select("effect", "feature").rows()
+
+
+def _levels(own: pl.DataFrame) -> list[tuple[float, str]]:
+    """Words for numbers, the strongest effect first."""
+    numbers = own.filter(pl.col("kind").is_in(["level", "age", "value"]) & (pl.col("effect").abs() >= MEDIUM))
+    ranked = numbers.sort(pl.col("effect").abs(), "feature", descending=[True, False])
+    words = [
+        (abs(effect), LEVEL_WORDS.get((feature, effect > 0), ""))
+        for feature, effect in ranked.select("feature", "effect").iter_rows()
+    ]
+    return [(effect, word) for effect, word in words if word]
