@@ -96,12 +96,15 @@ def test_users_of_any_id_are_known_predicted_painted_and_erased(ask: Client) -> 
         assert ask("PATCH", place, {"attributes": {"more": 1}})[1]["user_id"] == name
         assert ask("GET", f"{place}/predict?k=1")[1]["n_events"] == 1
         assert ask("GET", f"{place}/people?k=2")[0] == 200
+        status, listed = ask("GET", f"{place}/recommendations?k=1")
+        # The ring's next item: nobody else's list would be made of this one event.
+        assert (status, listed["n_events"], listed["items"][0]["item_id"]) == (200, 1, str((number + 1) % 12))
     for name in IDS[:4]:
         place = f"/v1/users/{as_segment(name)}"
         assert ask("GET", f"{place}/profile")[1]["user_id"] == name
         assert ask("GET", f"{place}/similar?k=2")[0] == 200
     for name in IDS:  # each erasure leaves those whose ids begin alike
-        assert ask("DELETE", f"/v1/users/{as_segment(name)}") == (200, {"events": 1, "lists": 0})
+        assert ask("DELETE", f"/v1/users/{as_segment(name)}") == (200, {"events": 1, "lists": 1})
         assert ask("GET", f"/v1/users/{as_segment(name)}")[0] == 404
 
 

@@ -13,11 +13,12 @@ from fastapi import Path as InPath
 from desirepath.live.answer import Ask, Reply
 from desirepath.live.project import Project
 from desirepath.serving.access import Reader, project_for
-from desirepath.serving.body import StrictRoute, answered_by, read_shape
+from desirepath.serving.body import answered_by, read_shape
 from desirepath.serving.events import subject
+from desirepath.serving.paths import IdRoute
 from desirepath.serving.shapes import PLAIN, ListOut, RecommendIn
 
-router = APIRouter(tags=["recommendations"], route_class=StrictRoute)
+router = APIRouter(tags=["recommendations"], route_class=IdRoute)
 MOST_NAMED = 10_000
 """Items that a text search hands to a request."""
 
