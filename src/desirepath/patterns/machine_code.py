@@ -35,7 +35,7 @@ PROVEN = sys.platform == "linux" and platform.machine() == "x86_64"
 FORMAT = 1
 """To be raised when what is kept, or how it is compiled, becomes another."""
 PROJECT = __name__.partition(".")[0]
-RUNTIME = "numba.core.runtime._nrt_python"
+RUNTIME, HELPERS = "numba.core.runtime._nrt_python", "numba._helperlib"
 Returned = str | list[Any]
 
 
@@ -147,6 +147,9 @@ def link(code: MachineCode) -> int | None:
     try:
         for name, address in runtime().c_helpers.items():
             library.import_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+        if b"numba_" in code.image:
+            for name, address in _part_of_numba(HELPERS).c_helpers.items():
+                library.import_symbol(f"numba_{name}", address)
         linked = library.export_symbol(code.symbol).link(_linker(), uuid.uuid4().hex)
     except (ImportError, RuntimeError):  # another numba, which keeps its memory otherwise
         return None
@@ -155,22 +158,31 @@ def link(code: MachineCode) -> int | None:
     return address
 
 
-@functools.cache
 def runtime() -> ModuleType:
-    """Numba's memory manager, a compiled module that needs nothing else of numba."""
-    if RUNTIME in sys.modules:
-        return sys.modules[RUNTIME]
+    """Numba's memory manager."""
+    module = _part_of_numba(RUNTIME)
+    module.memsys_use_cpython_allocator()  # as numba itself does
+    return module
+
+
+@functools.cache
+def _part_of_numba(path: str) -> ModuleType:
+    """A compiled module of numba that needs nothing else of it; without importing numba, unless it is there.
+
+    If numba comes later, it finds the same memory and the same functions under its own name.
+    """
+    if path in sys.modules:
+        return sys.modules[path]
     numba = importlib.util.find_spec("numba")  # finds, does not import
     assert numba is not None, "numba is a requirement"
-    package, _, name = RUNTIME.rpartition(".")
+    package, _, name = path.rpartition(".")
     folder = Path(str(numba.origin)).parent.joinpath(*package.split(".")[1:])
     loaders = (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
     found = importlib.machinery.FileFinder(str(folder), loaders).find_spec(name)
     if found is None or found.loader is None:
-        raise ImportError(f"numba {_version('numba')} has no module {RUNTIME}.")
+        raise ImportError(f"numba {_version('numba')} has no module {path}.")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    module.memsys_use_cpython_allocator()  # as numba itself does, if it comes later
     return module
 
 

@@ -123,7 +123,7 @@ def _walked(
     roots = roots[code[roots] >= 0]
     support = np.zeros(len(tree), np.int64)
     n_shares = min(len(roots), threads * 4) if threads > 1 else 1
-    shares = [roots[i::n_shares] for i in range(n_shares)]
+    shares = [roots[i::n_shares].copy() for i in range(n_shares)]
 
     def run(share: NDArray[np.int64]) -> tuple[NDArray[np.int32], ...]:
         first = (prepared.first_rows, prepared.first_offsets)

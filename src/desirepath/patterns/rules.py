@@ -227,7 +227,7 @@ def _bundles(weight: NDArray[np.int64], threads: int) -> list[NDArray[np.int32]]
     """First symbols in shares; a least symbol has the more to grow the lower it is."""
     roots = np.arange(len(weight), dtype=np.int32)
     n = 1 if threads == 1 else max(1, min(len(roots), threads * BUNDLES_A_THREAD))
-    return [roots[i::n] for i in range(n)]
+    return [roots[i::n].copy() for i in range(n)]
 
 
 def _table(
