@@ -48,8 +48,8 @@ def p_values(
         tables, back = np.unique(
             np.stack([inside[exact], total[exact]]).astype(np.int64), axis=1, return_inverse=True
         )
-        inside, total = np.ascontiguousarray(tables)
-        p[exact] = _fisher(inside, total, n_inside, n)[back.ravel()]
+        tables = np.ascontiguousarray(tables)
+        p[exact] = _fisher(tables[0], tables[1], n_inside, n)[back.ravel()]
     return p, exact
 
 
