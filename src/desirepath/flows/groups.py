@@ -94,8 +94,12 @@ def _by_action(subject: Subject, action: str) -> Groups:
     np.minimum.at(first, sequence[sequence >= 0], did[sequence >= 0])
     own = np.repeat(np.arange(database.n_sequences), np.diff(database.offsets))
     kept = database.row < first[own]
-    cut = database.keep(kept)
     has_it = first < np.iinfo(np.int64).max
+    if database.element is not None:  # events of one instant are one: none of that instant came before
+        first_s = np.full(database.n_sequences, np.inf)
+        first_s[has_it] = sequences.time_s[first[has_it]]
+        kept &= database.time_s < first_s[own]
+    cut = database.keep(kept)
     labels = np.where(has_it, f"did {action}", f"never {action}")
     filled = np.diff(cut.offsets) > 0
     whose = "users" if subject.symbols.per == "user" else "sessions"
