@@ -202,10 +202,9 @@ def _n_words(returned: Returned) -> int:
 
 def _value(returned: Returned, words: Iterator[int]) -> Any:
     """What was returned; arrays stay where they are, and are freed by numba's count of references."""
-    if returned == "none":
-        return None
-    if returned == "int64":
-        return next(words)
+    if isinstance(returned, str):
+        word = next(words)
+        return word if returned == "int64" else None
     if returned[0] != "array":
         return tuple(_value(part, words) for part in returned)
     dtype, n_dims = str(returned[1]), int(returned[2])

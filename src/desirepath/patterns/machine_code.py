@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ FORMAT = 1
 PROJECT = __name__.partition(".")[0]
 RUNTIME, HELPERS = "numba.core.runtime._nrt_python", "numba._helperlib"
 Returned = str | list[Any]
+_LINKING = threading.Lock()
 
 
 class Stopwatch:
@@ -145,12 +147,13 @@ def link(code: MachineCode) -> int | None:
     binding = import_module("llvmlite.binding")
     library = binding.JITLibraryBuilder().add_object_img(code.image).add_current_process()
     try:
-        for name, address in runtime().c_helpers.items():
-            library.import_symbol(name if name.startswith("_") else f"NRT_{name}", address)
-        if b"numba_" in code.image:
-            for name, address in _part_of_numba(HELPERS).c_helpers.items():
-                library.import_symbol(f"numba_{name}", address)
-        linked = library.export_symbol(code.symbol).link(_linker(), uuid.uuid4().hex)
+        with _LINKING:  # one linker for good: code lies in its memory
+            for name, address in runtime().c_helpers.items():
+                library.import_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+            if b"numba_" in code.image:
+                for name, address in _part_of_numba(HELPERS).c_helpers.items():
+                    library.import_symbol(f"numba_{name}", address)
+            linked = library.export_symbol(code.symbol).link(_linker(), uuid.uuid4().hex)
     except (ImportError, RuntimeError):  # another numba, which keeps its memory otherwise
         return None
     address = int(linked[code.symbol])
@@ -160,9 +163,7 @@ def link(code: MachineCode) -> int | None:
 
 def runtime() -> ModuleType:
     """Numba's memory manager."""
-    module = _part_of_numba(RUNTIME)
-    module.memsys_use_cpython_allocator()  # as numba itself does
-    return module
+    return _part_of_numba(RUNTIME)
 
 
 @functools.cache
@@ -190,6 +191,7 @@ def _part_of_numba(path: str) -> ModuleType:
 def _linker() -> Any:
     binding = import_module("llvmlite.binding")
     binding.initialize_native_target()
+    runtime().memsys_use_cpython_allocator()  # as numba does, before anything is allocated
     return binding.create_lljit_compiler(suppress_errors=True)
 
 
@@ -200,7 +202,7 @@ def _told(kind: Any) -> Returned | None:
         return ["array", str(kind.dtype), kind.ndim]
     if isinstance(kind, types.BaseTuple) and not isinstance(kind, types.BaseNamedTuple):
         parts = [_told(part) for part in kind]
-        return None if None in parts else parts
+        return parts if parts and None not in parts else None
     return {types.int64: "int64", types.none: "none"}.get(types.unliteral(kind))
 
 
