@@ -10,10 +10,14 @@ import uuid
 from pathlib import Path
 
 import pytest
+from shop import open_shop, served
 
 from desirepath.errors import ConfigError
 from desirepath.serving import buckets
+from desirepath.serving.app import make_app
 from desirepath.serving.buckets import MOST_BUCKETS, SharedBuckets, connect
+from desirepath.serving.keys import KeyRing
+from desirepath.serving.options import GuardConfig, LimitsConfig
 
 sys.path.append(str(Path(__file__).parents[1] / "live"))
 from servers import free_port, redis_server
@@ -105,3 +109,16 @@ def test_callers_are_forgotten_before_they_are_too_many(shared):
 def test_a_server_must_have_a_redis_url():
     with pytest.raises(ConfigError, match="redis://"):
         connect("http://127.0.0.1")
+
+
+def test_two_servers_count_one_key_together(tmp_path, redis_url):
+    limits = LimitsConfig(rate_per_s=0.01, burst=6)
+    shop = open_shop(tmp_path)
+    key = {"x-api-key": KeyRing(tmp_path).create("read")[0]}
+    config = GuardConfig(limits=limits, redis=redis_url)
+    first, second = make_app({"default": shop}, config), make_app({"default": shop}, config)
+    with served(first) as one, served(second) as other:
+        statuses = [
+            client.get("/v1/items", headers=key).status_code for _ in range(4) for client in (one, other)
+        ]
+    assert statuses == [200] * 6 + [429] * 2

@@ -74,7 +74,8 @@ class Doors:
             projects: by name; the first is the one meant where none is named.
             config: which hosts and origins may ask.
         """
-        self.rates = Rates(config.limits)
+        stores = ":".join(project.store.store_id for project in projects.values())
+        self.rates = Rates(config.limits, config.redis, stores)
         self._hosts, self._origins = config.hosts, frozenset(config.cors_origins)
         self._rings = {name: KeyRing(project.workspace.folder) for name, project in projects.items()}
         self._first = next(iter(projects), "default")
