@@ -240,7 +240,7 @@ def test_bad_input(vectors, world, found):
 
 def test_umap_is_an_extra(vectors, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
-    with pytest.raises(ConfigError, match="pip install umap-learn"):
+    with pytest.raises(ConfigError, match=r"pip install 'desirepath\[umap\]'"):
         segment(vectors, SegmentConfig(map="umap", partition=PartitionConfig(k=3)))
 
 

@@ -38,7 +38,7 @@ def umap_plane(points: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32
             from umap import UMAP  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ConfigError(
-            "A UMAP map needs the package umap-learn. Install it with `pip install umap-learn`, "
+            "A UMAP map needs the package umap-learn. Install it with `pip install 'desirepath[umap]'`, "
             'or use map = "pca".'
         ) from error
     rows = drawn(len(points), MOST, seed)
