@@ -71,7 +71,7 @@ def watched(project: Project, action: str = "click") -> float:
     rng, truth = np.random.default_rng(7), []
     for _ in range(N_ROUNDS):
         for user in range(60):
-            ask = Ask(user_id=f"u{user}", scenario="shelf")
+            ask = Ask(user_id=f"u{user}", scenario="shelf", seed=int(rng.integers(2**53)))
             reply = project.recommend(ask).result(60)
             project.remember(reply, ask)
             other = project.recommend(replace(ask, scenario="other")).result(60)
