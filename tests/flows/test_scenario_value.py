@@ -84,7 +84,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def show(project: Project, number: int, rng: np.random.Generator) -> None:
     """One list, and what is clicked and bought of it."""
-    ask = Ask(user_id=f"u{number}", scenario="shelf")
+    ask = Ask(user_id=f"u{number}", scenario="shelf", seed=int(rng.integers(2**53)))
     reply = project.recommend(ask).result(60)
     project.remember(reply, ask)
     clicked = []
