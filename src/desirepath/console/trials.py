@@ -31,28 +31,25 @@ async def trials(visit: Visit) -> None:
     running = project.scenarios.now().experiments
     found = await aside(project.results.experiments, running, HOURS) if running else []
     place.clear()
-    with place:
+    with place, box("dp-grid"):
         if not found:
-            with card(
-                words("experiments.none"),
-                words("experiments.none_note", file=project.workspace.settings_path),
-            ):
+            note = words("experiments.none_note", file=project.workspace.settings_path)
+            with card(words("experiments.none"), note, "dp-all"):
                 Text(EXAMPLE, "dp-code", "pre")
-        with box("dp-grid"):
-            for one in found:
-                kind = words(f"experiments.{one['kind']}")
-                metric = words(f"metric.{one['metric']}")
-                note = words("experiments.note", kind=kind, scenario=one["scenario"], metric=metric)
-                if not one["enabled"]:
-                    note += " " + words("experiments.stopped")
-                with card(one["name"], note, "dp-all"):
-                    if "verdict" in one:
-                        _interleaved(visit, one)
-                    else:
-                        _compared(visit, one)
-            note = words("experiments.before_note", n=f"{MOST_LISTS:,}")
-            with card(words("experiments.before"), note, "dp-all"):
-                Forecast(visit)
+        for one in found:
+            kind = words(f"experiments.{one['kind']}")
+            metric = words(f"metric.{one['metric']}")
+            note = words("experiments.note", kind=kind, scenario=one["scenario"], metric=metric)
+            if not one["enabled"]:
+                note += " " + words("experiments.stopped")
+            with card(one["name"], note, "dp-all"):
+                if "verdict" in one:
+                    _interleaved(visit, one)
+                else:
+                    _compared(visit, one)
+        note = words("experiments.before_note", n=f"{MOST_LISTS:,}")
+        with card(words("experiments.before"), note, "dp-all"):
+            Forecast(visit)
 
 
 def _compared(visit: Visit, one: dict[str, Any]) -> None:
