@@ -41,6 +41,11 @@ TAKEN_IN_PART = {("POST", "/v1/events")}
 STARTS_PROCESSES = {("POST", "/v1/models/train")}
 
 
+def wrong_data_is_refused(ctx, response, case):
+    """The library's own check; it does not know that a URL may be too long."""
+    return None if response.status_code == 414 else negative_data_rejection(ctx, response, case)
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """The schema of a running server, whose limits do not come between."""
@@ -60,7 +65,7 @@ def asking(operation, mode: GenerationMode, n: int, asked: list[str]):
     """A function that asks one operation n times, and complains about what does not keep its word."""
     checks = list(CHECKS)
     if mode.is_negative and (operation.method.upper(), operation.path) not in TAKEN_IN_PART:
-        checks.append(negative_data_rejection)
+        checks.append(wrong_data_is_refused)
 
     @settings(
         max_examples=n,

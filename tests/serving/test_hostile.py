@@ -126,6 +126,14 @@ def test_a_wrong_field_is_named_and_the_rest_is_kept(client, shop, field, value)
     assert count(shop) == before + 2
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"k": True}, {"k": "5"}, {"seed": False}, {"diversity": "0.5"}, {"explain": "yes"}]
+)
+def test_what_could_stand_for_a_number_is_none(client, wrong):
+    problem = is_problem(client.post("/v1/recommend", json={"user_id": "u1", **wrong}), 422)
+    assert problem["errors"][0]["field"].split(".")[-1] in wrong
+
+
 def test_ten_megabytes_and_more(client, shop):
     before = count(shop)
     long = json.dumps(EVENT | {"context": {"a": "x" * 10_000_000}}).encode()

@@ -75,7 +75,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class EventIn(Shape):
+class Sent(Shape):
+    """The parent of what is sent: a number must be one, not a text or truth value that could stand for it."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class EventIn(Sent):
     """Something that someone did to an item."""
 
     event_id: Id | None = Field(None, description="The caller's own id; sent again, it counts once.")
@@ -117,7 +123,7 @@ class EventsOut(Shape):
     event_ids: list[str] = Field(description="Of the accepted and known rows, in their order.")
 
 
-class RecommendIn(Shape):
+class RecommendIn(Sent):
     """Whom a list is for, and what it must be like."""
 
     user_id: Id | None = None
@@ -172,7 +178,7 @@ class ListOut(Shape):
     latency_ms: float
 
 
-class ItemIn(Shape):
+class ItemIn(Sent):
     """What an item is; replaces all that was said of it."""
 
     item_id: Id
@@ -180,7 +186,7 @@ class ItemIn(Shape):
     is_hidden: bool = Field(False, description="Never shown while this is true.")
 
 
-class ItemPatch(Shape):
+class ItemPatch(Sent):
     """Attributes to change; null takes one away."""
 
     attributes: Attributes = {}
@@ -195,14 +201,14 @@ class ItemOut(Shape):
     is_hidden: bool
 
 
-class UserIn(Shape):
+class UserIn(Sent):
     """What a user is; replaces all that was said of him."""
 
     user_id: Id
     attributes: Attributes = {}
 
 
-class UserPatch(Shape):
+class UserPatch(Sent):
     """Attributes to change; null takes one away."""
 
     attributes: Attributes
@@ -244,7 +250,7 @@ class ErasedOut(Shape):
     lists: int
 
 
-class TieIn(Shape):
+class TieIn(Sent):
     """`source` follows `target`."""
 
     source: Id
@@ -252,7 +258,7 @@ class TieIn(Shape):
     weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
 
 
-class TieKey(Shape):
+class TieKey(Sent):
     """A tie to be cut."""
 
     source: Id
@@ -324,7 +330,7 @@ class TrendingOut(Shape):
     half_life_days: float
 
 
-class FeedbackIn(Shape):
+class FeedbackIn(Sent):
     """What became of a served list: what was seen, what was done, how much it pleased."""
 
     recommendation_id: Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]
@@ -340,7 +346,7 @@ class FeedbackIn(Shape):
     time: Moment | None = None
 
 
-class ExplainIn(Shape):
+class ExplainIn(Sent):
     """For whom, and which items."""
 
     user_id: Id | None = None

@@ -27,7 +27,7 @@ from desirepath.serving.shapes import (
     ModelsOut,
     OutcomesOut,
     ScenariosOut,
-    Shape,
+    Sent,
     StartedOut,
     SwappedOut,
     Word,
@@ -37,13 +37,13 @@ router = APIRouter(tags=["upkeep"], route_class=StrictRoute)
 Hours = Annotated[float, Query(gt=0, le=24 * 365)]
 
 
-class Why(Shape):
+class Why(Sent):
     """Why something is changed; kept in the history of the registry."""
 
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
-class PreviewIn(Shape):
+class PreviewIn(Sent):
     """A scenario that is not in force, and for whom to see it."""
 
     user_id: Id | None = None
