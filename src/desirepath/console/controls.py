@@ -141,6 +141,25 @@ class Text(TextElement):
         self.classes(classes)
 
 
+def choice(label: str, names: Sequence[str], choose: Callable[[str], None]) -> None:
+    """A field with one of `names`, the first at the start; `choose` is given each that is chosen.
+
+    A browser sends the place of what it chose, so that nothing but a name that was offered comes out.
+    """
+
+    def chosen(place: object) -> None:
+        if str(place).isdigit() and int(str(place)) < len(names):
+            choose(names[int(str(place))])
+
+    with box("dp-field", "label").style("width: 200px"):
+        Text(label, tag="span")
+        with box("", "select") as picker:
+            for place, name in enumerate(names):
+                option = Text(name, tag="option")
+                option._props["value"] = str(place)
+        picker.on("change", lambda event: chosen(event.args), js_handler="(e) => emit(e.target.value)")
+
+
 def meter(name: str, told: str, share: float, more: str = "") -> None:
     """A named share as a bar."""
     with box("", "li"):

@@ -9,7 +9,7 @@ import tomllib
 import polars as pl
 from nicegui import ui
 
-from desirepath.console.controls import Text, aside, box, waiting
+from desirepath.console.controls import Text, aside, box, choice, waiting
 from desirepath.console.frame import Visit
 from desirepath.console.options import written
 from desirepath.console.words import percent
@@ -38,27 +38,16 @@ class Forecast:
         words, names = self.words, list(self.project.scenarios.now().scenarios)
         self.name, self.is_busy = names[0], False
         with box("dp-bar"):
-            with box("dp-field", "label").style("width: 200px"):
-                Text(words("experiments.served"), tag="span")
-                with box("", "select") as picker:
-                    for place, name in enumerate(names):
-                        option = Text(name, tag="option")
-                        option._props["value"] = str(place)
-                picker.on(
-                    "change",
-                    lambda event: self._pick(names, event.args),
-                    js_handler="(e) => emit(e.target.value)",
-                )
+            choice(words("experiments.served"), names, self._pick)
             button = Text(words("experiments.estimate"), "dp-button dp-main-one", "button")
             button.on("click", self.show)
         Text(words("experiments.candidate"), "dp-note", "p")
         self.text = ui.textarea(value=self._rules()).classes("dp-editor").props("outlined autogrow")
         self.place = box("").style("margin-top: 12px")
 
-    def _pick(self, names: list[str], place: object) -> None:
-        if str(place).isdigit() and int(str(place)) < len(names):
-            self.name = names[int(str(place))]
-            self.text.value = self._rules()
+    def _pick(self, name: str) -> None:
+        self.name = name
+        self.text.value = self._rules()
 
     def _rules(self) -> str:
         return written(self.project.scenarios.now().scenarios[self.name])

@@ -11,7 +11,7 @@ from typing import Any
 from nicegui import ui
 
 from desirepath.config import to_plain
-from desirepath.console.controls import Suggest, Text, aside, box, done, waiting
+from desirepath.console.controls import Suggest, Text, aside, box, choice, done, waiting
 from desirepath.console.frame import Visit, card, empty
 from desirepath.console.tables import Column, table
 from desirepath.console.words import milliseconds, percent
@@ -61,17 +61,7 @@ class Preview:
         names = list(self.project.scenarios.now().scenarios)
         self.name = names[0]
         with box("dp-bar"):
-            with box("dp-field", "label").style("width: 200px"):
-                Text(words("settings.scenario"), tag="span")
-                with box("", "select") as picker:
-                    for place, name in enumerate(names):
-                        option = Text(name, tag="option")
-                        option._props["value"] = str(place)
-                picker.on(
-                    "change",
-                    lambda event: self._pick(names, event.args),
-                    js_handler="(e) => emit(e.target.value)",
-                )
+            choice(words("settings.scenario"), names, self._pick)
             self.who = Suggest(
                 words("trial.user"), self._find, self._become, placeholder=words("trial.user_hint"),
                 nothing=words("trial.nothing"), width="240px",
@@ -98,10 +88,9 @@ class Preview:
         with self.before, box("dp-empty"):
             Text(words("settings.press"), tag="span")
 
-    def _pick(self, names: list[str], place: object) -> None:
-        if str(place).isdigit() and int(str(place)) < len(names):
-            self.name = names[int(str(place))]
-            self.text.value = written(self.project.scenarios.now().scenarios[self.name])
+    def _pick(self, name: str) -> None:
+        self.name = name
+        self.text.value = written(self.project.scenarios.now().scenarios[name])
 
     async def _find(self, text: str) -> None:
         found = await aside(self.visit.desk.directory.find_users, text)
